@@ -1,0 +1,72 @@
+"""What travels with a message: who sent it, who gets it, and what was asked of the carrier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from postroad.smtp.address import Address, NullPath
+
+
+class BodyType(StrEnum):
+    """RFC 6152 and RFC 3030 §3."""
+
+    SEVEN_BIT = "7BIT"
+    EIGHT_BIT = "8BITMIME"
+    BINARY = "BINARYMIME"
+
+
+class Notify(StrEnum):
+    """When a DSN is wanted (RFC 3461 §4.1)."""
+
+    NEVER = "NEVER"
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    DELAY = "DELAY"
+
+
+class Return(StrEnum):
+    """What a failure DSN brings back (RFC 3461 §4.3)."""
+
+    FULL = "FULL"
+    HEADERS = "HDRS"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One forward-path with its DSN parameters. `notify` None: not given, so failures (RFC 3461 §4.1)."""
+
+    address: Address
+    notify: frozenset[Notify] | None = None
+    original: str | None = None
+    """ORCPT decoded, `rfc822;someone@example.org` (RFC 3461 §4.2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    reverse_path: Address | NullPath
+    recipients: tuple[Recipient, ...]
+    body_type: BodyType = BodyType.SEVEN_BIT
+    smtputf8: bool = False
+    ret: Return | None = None
+    envid: str | None = None
+    """ENVID decoded from xtext (RFC 3461 §4.4)."""
+
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def format_queue_id(number: int) -> str:
+    """A queue id as people see it: 13 characters that sort as the numbers do (a 63-bit number, base 32)."""
+    return "".join(_DIGITS[number >> shift & 31] for shift in range(60, -1, -5))
+
+
+def parse_queue_id(text: str) -> int | None:
+    """The number behind a queue id, or None where the text is none."""
+    number = 0
+    for character in text.strip().lower():
+        digit = _DIGITS.find(character)
+        if digit < 0:
+            return None
+        number = number << 5 | digit
+    return number if len(text.strip()) == 13 and number < 1 << 63 else None

@@ -1,0 +1,83 @@
+"""The values of one SMTP connection: where it goes, how it is secured, how long each phase may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from postroad.smtp.outcome import Phase
+from postroad.smtp.reply import Reply
+
+
+class TlsMode(StrEnum):
+    """How much transport security one connection asks for."""
+
+    NONE = "none"
+    OPPORTUNISTIC = "opportunistic"
+    """STARTTLS where offered, any certificate (RFC 7435)."""
+    REQUIRED = "required"
+    """STARTTLS or nothing, any certificate."""
+    VERIFIED = "verified"
+    """STARTTLS or nothing, with a certificate that names the host."""
+    IMPLICIT = "implicit"
+    """TLS from the first byte (RFC 8314), with a certificate that names the host."""
+    IMPLICIT_UNVERIFIED = "implicit-unverified"
+    """TLS from the first byte, any certificate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One address of one host. `host`: its name, for SNI, certificates and reports."""
+
+    host: str
+    address: str
+    port: int = 25
+    source_address: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.host}[{self.address}]:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseTimeouts:
+    """Seconds to wait for the other side in each phase; the defaults are RFC 5321 §4.5.3.2's."""
+
+    connect_s: float = 30.0
+    greeting_s: float = 300.0
+    ehlo_s: float = 300.0
+    starttls_s: float = 60.0
+    auth_s: float = 120.0
+    mail_s: float = 300.0
+    rcpt_s: float = 300.0
+    data_s: float = 120.0
+    block_s: float = 180.0
+    body_s: float = 600.0
+    rset_s: float = 30.0
+    quit_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class TlsInfo:
+    """What the handshake agreed on."""
+
+    version: str
+    cipher: str
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    username: str
+    password: str
+    mechanism: str | None = None
+    """None: the strongest one that both sides know."""
+
+
+class DialogueError(Exception):
+    """The connection could not be made or did not last; `reply` where the other side said something."""
+
+    def __init__(self, phase: Phase, detail: str, reply: Reply | None = None) -> None:
+        super().__init__(f"{phase}: {detail}" if reply is None else f"{phase}: {reply}")
+        self.phase = phase
+        self.detail = detail
+        self.reply = reply

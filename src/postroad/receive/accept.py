@@ -1,0 +1,123 @@
+"""From a message received to a message kept: the only place that may say 250 to the end of data.
+
+Adds the trace header, and at submission what a message must have; then commits to the spool. The 250 leaves only
+after the commit is durable; the recipients are then handed on for delivery (`on_committed`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from postroad.clock import Clock
+from postroad.events import emit
+from postroad.message.envelope import BodyType, Envelope, Notify, Recipient, Return, format_queue_id
+from postroad.message.headers import fix_submission, received_header
+from postroad.receive.caller import Caller
+from postroad.smtp.address import Address
+from postroad.smtp.reply import Reply, reply
+from postroad.smtp.server_events import MessageReceived, RcptReceived
+from postroad.store.spool import Queued, Spool, SpooledMessage, SpoolError, Trace
+
+_NO_STORAGE = reply(452, "Insufficient system storage: try again later", "4.3.1")
+_SEVEN_BIT, _EIGHT_BIT = BodyType.SEVEN_BIT, BodyType.EIGHT_BIT
+
+
+class Acceptor:
+    """One for a worker. `lifetime_s`: how long delivery is tried before the message bounces."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        clock: Clock,
+        *,
+        hostname: str,
+        lifetime_s: float,
+        on_committed: Callable[[Sequence[Queued]], None],
+    ) -> None:
+        self.hostname = hostname
+        self.lifetime_s = lifetime_s
+        self._spool = spool
+        self._clock = clock
+        self._on_committed = on_committed
+
+    def accept(self, caller: Caller, event: MessageReceived) -> asyncio.Future[Reply | None]:
+        """Commit the message; completes with the reply to say."""
+        now = self._clock.wall()
+        message_id = self._spool.new_id(now)
+        queue_id = format_queue_id(message_id)
+        message = self._message(message_id, queue_id, caller, event, now)
+        answered: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+
+        def on_durable(committed: asyncio.Future[tuple[Queued, ...]]) -> None:
+            error = committed.exception() if not committed.cancelled() else SpoolError("cancelled")
+            if error is None:
+                self._on_committed(committed.result())
+                emit(
+                    "message.accepted",
+                    queue_id=queue_id,
+                    sender=str(message.envelope.reverse_path),
+                    recipients=len(message.envelope.recipients),
+                    octets=len(message.body),
+                    peer=caller.peer,
+                    user=message.trace.user,
+                )
+                said: Reply = reply(250, f"OK queued as {queue_id}", "2.0.0")
+            else:
+                emit("spool.failed", queue_id=queue_id, error=str(error))
+                said = _NO_STORAGE
+            if not answered.done():
+                answered.set_result(said)
+
+        self._spool.commit(message, now).add_done_callback(on_durable)
+        return answered
+
+    def _message(
+        self, message_id: int, queue_id: str, caller: Caller, event: MessageReceived, now: float
+    ) -> SpooledMessage:
+        parameters = event.mail.parameters
+        body = event.body
+        if caller.role.is_submission:
+            body = fix_submission(body, now=now, message_id=f"{queue_id}@{self.hostname}")
+        only = event.recipients[0].forward_path if len(event.recipients) == 1 else None
+        trace = received_header(
+            hello=caller.hello,
+            peer=caller.peer,
+            by=self.hostname,
+            protocol=caller.protocol,
+            queue_id=queue_id,
+            recipient=self._placed(only) if only is not None else None,
+            now=now,
+        )
+        declared = BodyType(parameters.body) if parameters.body else _SEVEN_BIT
+        if declared is _SEVEN_BIT and not body.isascii():
+            declared = _EIGHT_BIT
+        return SpooledMessage(
+            id=message_id,
+            envelope=Envelope(
+                reverse_path=event.mail.reverse_path,
+                recipients=tuple(self._recipient(recipient) for recipient in event.recipients),
+                body_type=declared,
+                smtputf8=parameters.smtputf8,
+                ret=Return(parameters.ret) if parameters.ret else None,
+                envid=parameters.envid,
+            ),
+            body=trace + body,
+            received_at=now,
+            expires_at=now + self.lifetime_s,
+            trace=Trace(
+                peer=caller.peer,
+                helo=caller.hello,
+                protocol=caller.protocol,
+                user=caller.account.name if caller.account else None,
+            ),
+        )
+
+    def _placed(self, address: Address) -> Address:
+        """`<postmaster>` alone is the postmaster of this host (RFC 5321 §4.1.1.3)."""
+        return address if address.domain else Address("postmaster", self.hostname)
+
+    def _recipient(self, event: RcptReceived) -> Recipient:
+        parameters = event.parameters
+        notify = frozenset(Notify(word) for word in parameters.notify) if parameters.notify is not None else None
+        return Recipient(self._placed(event.forward_path), notify, parameters.orcpt)

@@ -1,0 +1,45 @@
+"""Who is at the other end of a receiving session: what every check, and the trace, may know of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from postroad.smtp.address import Address, NullPath
+from postroad.store.accounts import Account
+
+
+class Role(StrEnum):
+    """What a listener is for."""
+
+    MX = "mx"
+    SUBMISSION = "submission"
+    SUBMISSIONS = "submissions"
+
+    @property
+    def is_submission(self) -> bool:
+        """Whether only authenticated users send here (RFC 6409)."""
+        return self is not Role.MX
+
+
+@dataclass(slots=True)
+class Caller:
+    """Grows as the session does."""
+
+    peer: str
+    peer_port: int
+    role: Role
+    hello: str = ""
+    is_extended: bool = False
+    is_tls: bool = False
+    account: Account | None = None
+    reverse_path: Address | NullPath | None = None
+    smtputf8: bool = False
+
+    @property
+    def protocol(self) -> str:
+        """The `with` word of a Received header (RFC 3848, RFC 6531 §4.3)."""
+        if not self.is_extended:
+            return "SMTP"
+        base = "UTF8SMTP" if self.smtputf8 else "ESMTP"
+        return base + ("S" if self.is_tls else "") + ("A" if self.account else "")

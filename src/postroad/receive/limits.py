@@ -1,0 +1,55 @@
+"""What all sessions of one worker share: how many there may be, and how much of unfinished messages they may hold."""
+
+from __future__ import annotations
+
+import ipaddress
+
+
+class Gate:
+    """Counts connections, in all and per peer. An IPv6 peer is its /64: one customer has that many addresses."""
+
+    def __init__(self, total: int, per_peer: int) -> None:
+        self.total = total
+        self.per_peer = per_peer
+        self.open = 0
+        self._peers: dict[str, int] = {}
+
+    def enter(self, peer: str) -> str | None:
+        """Take a place. None, or why there is none."""
+        key = self._key(peer)
+        if self.open >= self.total:
+            return "Too many connections"
+        count = self._peers.get(key, 0)
+        if count >= self.per_peer:
+            return "Too many connections from your address"
+        self.open += 1
+        self._peers[key] = count + 1
+        return None
+
+    def leave(self, peer: str) -> None:
+        """Give the place back."""
+        key = self._key(peer)
+        self.open -= 1
+        count = self._peers[key] - 1
+        if count:
+            self._peers[key] = count
+        else:
+            del self._peers[key]
+
+    def _key(self, peer: str) -> str:
+        if ":" not in peer:
+            return peer
+        return str(ipaddress.ip_network((peer.split("%", 1)[0], 64), strict=False))
+
+
+class Budget:
+    """Octets of memory for messages that are still arriving."""
+
+    def __init__(self, octets: int) -> None:
+        self.octets = octets
+        self.used = 0
+
+    def change(self, difference: int) -> bool:
+        """Account for more (or fewer) octets; False when that is over the limit."""
+        self.used += difference
+        return self.used <= self.octets or difference <= 0
