@@ -17,9 +17,10 @@ import contextlib
 import secrets
 import ssl
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
-from postroad.net.fault import explain_fault
 from postroad.net.endpoint import Credentials, DialogueError, Endpoint, PhaseTimeouts, TlsInfo, TlsMode
+from postroad.net.fault import explain_fault
 from postroad.smtp import sasl
 from postroad.smtp.client import Answer, ClientSession, Unsolicited
 from postroad.smtp.command import Auth, Command, Ehlo, Helo, Mail, Quit, Rcpt, Rset, StartTls
@@ -69,8 +70,7 @@ class Connection(asyncio.Protocol):
     # Called by the event loop ---------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are no subclasses of it
 
     def data_received(self, data: bytes) -> None:
         if self._observer is not None:
@@ -308,13 +308,15 @@ class Connection(asyncio.Protocol):
     async def authenticate(self, credentials: Credentials, nonce: str) -> None:
         """AUTH by the strongest mechanism both know. Raises DialogueError when refused or none fits."""
         is_tls = self.tls is not None
-        mechanism = credentials.mechanism or sasl.choose(self.capabilities.auth_mechanisms, tls=is_tls)
+        offered = self.capabilities.auth_mechanisms
+        mechanism = sasl.choose([credentials.mechanism] if credentials.mechanism else offered, tls=is_tls)
         if mechanism is None:
             detail = "the server offers no AUTH mechanism that may be used here" + ("" if is_tls else " without TLS")
             raise DialogueError(Phase.AUTH, detail)
-        exchange = sasl.ClientExchange(mechanism, credentials.username, credentials.password, nonce)
-        said = await self.ask(Auth(mechanism, exchange.initial()), self._timeouts.auth_s)
+        said = None
         try:
+            exchange = sasl.ClientExchange(mechanism, credentials.username, credentials.password, nonce)
+            said = await self.ask(Auth(mechanism, exchange.initial()), self._timeouts.auth_s)
             while said.is_intermediate:
                 response = exchange.respond(base64.b64decode(said.text, validate=False))
                 self._session.send_sasl(base64.b64encode(response))

@@ -12,7 +12,7 @@ import inspect
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 from postroad.events import emit
 from postroad.net.fault import explain_fault
@@ -129,19 +129,17 @@ class Reception(asyncio.Protocol):
     # Called by the event loop ---------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are no subclasses of it
         if not self._is_gone:
-            self._transport = transport
             return
-        self._transport = transport
         peer = transport.get_extra_info("peername") or ("unknown", 0)
         self.caller.peer, self.caller.peer_port = str(peer[0]).removeprefix("::ffff:"), int(peer[1])
         refusal = self.station.gate.enter(self.caller.peer)
         if refusal is not None:
             emit("session.refused", peer=self.caller.peer, reason=refusal)
             self._session.greet(reply(421, f"{refusal}, try again later", "4.7.0"))
-            transport.write(self._session.take_output())
-            transport.close()
+            self._transport.write(self._session.take_output())
+            self._transport.close()
             return
         self._is_gone = False
         now = asyncio.get_running_loop().time()

@@ -63,7 +63,7 @@ class Address:
     @classmethod
     def parse(cls, text: str, *, smtputf8: bool = False) -> Address:
         """The mailbox that `text` is. Raises AddressError."""
-        found = _SIMPLE.fullmatch(text)
+        found = _SIMPLE.fullmatch(text) if len(text) <= MAX_PATH_OCTETS - 2 else None
         if found is not None:
             local, domain = found.groups()
             if len(local) <= MAX_LOCAL_OCTETS and len(domain) <= MAX_DOMAIN_OCTETS:
@@ -165,7 +165,10 @@ def _scan_mailbox(text: str, *, smtputf8: bool) -> tuple[Address, str]:
     if len(local.encode("utf-8", "surrogatepass")) > MAX_LOCAL_OCTETS:
         raise AddressError(f"the local part is longer than {MAX_LOCAL_OCTETS} octets")
     domain, rest = _scan_domain(rest[1:], smtputf8=smtputf8)
-    return Address(local, domain), rest
+    address = Address(local, domain)
+    if len(str(address).encode("utf-8", "surrogatepass")) > MAX_PATH_OCTETS - 2:
+        raise AddressError(f"the address is longer than {MAX_PATH_OCTETS - 2} octets")
+    return address, rest
 
 
 def _scan_dot_string(text: str, smtputf8: bool) -> tuple[str, str]:

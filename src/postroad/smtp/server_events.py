@@ -134,4 +134,5 @@ def offer(settings: ServerSettings, is_tls: bool, may_authenticate: bool) -> tup
     if settings.auth_mechanisms and is_tls and may_authenticate:
         lines.append(f"AUTH {' '.join(settings.auth_mechanisms)}")
     kept = tuple(line for line in lines if line.split(" ", 1)[0] not in settings.withheld)
-    return kept, frozenset(line.split(" ", 1)[0] for line in kept)
+    in_force = frozenset(line.split(" ", 1)[0] for line in kept)
+    return kept, in_force | {"AUTH"} if settings.auth_mechanisms and is_tls else in_force

@@ -1,0 +1,267 @@
+"""What `postroad verify` keeps while a list is worked through, so that a killed run goes on where it stopped.
+
+A run has a key (of its input and options, or a name its user gave), its rows in input order, and one entry for each
+distinct address: an address named a hundred times is asked once (V-07). A row is added once, by its position, so
+reading the input again from the start after a kill is harmless. Memory stays flat for lists of any length.
+
+Synchronous: call it in a thread, one call at a time (a lock sees to that). `synchronous=NORMAL`: a killed process
+loses nothing, and after a power cut the last seconds of answers are asked for again, which costs little, where a
+sync for each would cost much; nobody was promised them, unlike a message in the spool.
+Used by verify; personal data goes by address or by age (V-10). Raises SpoolError.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from postroad.store.spool import SpoolError
+from postroad.store.sqlite import DatabaseSettings, explain, open_database, roll_back
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+    from typing import Self
+
+CHUNK_ROWS = 10_000
+_SCHEMA = "results"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run. `created_at`, `finished_at`: wall clock, seconds since 1970."""
+
+    id: int
+    key: str
+    created_at: float
+    rows: int
+    """Rows added so far."""
+    has_all_input: bool
+    finished_at: float | None
+    is_resumed: bool
+    """It was there before this `open_run`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputRow:
+    """One row of the input. `text`: as it was given; `address`: the form under which equal ones are one."""
+
+    position: int
+    text: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """An address without a verdict."""
+
+    id: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """The verdict on a pending address. `state`: a word to count by; `verdict`: JSON, the caller's own."""
+
+    id: int
+    state: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRow:
+    """One row of the input with what is known of it; `state` and `verdict` None: not yet asked."""
+
+    position: int
+    text: str
+    address: str
+    state: str | None
+    verdict: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCounts:
+    rows: int
+    addresses: int
+    pending: int
+    by_state: dict[str, int]
+    """Distinct addresses by the state recorded."""
+
+
+class ResultStore:
+    """Runs in one SQLite file (mode 0600), made where there is none."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._connection = open_database(path, _SCHEMA, DatabaseSettings(synchronous="NORMAL", checkpoint_pages=4000))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def open_run(self, key: str, *, now: float) -> Run:
+        """The run of that key, begun now where there is none."""
+        with self._transaction() as connection:
+            is_new = connection.execute(
+                "INSERT OR IGNORE INTO run (key, created_at) VALUES (?, ?)", (key, now)
+            ).rowcount
+            row = connection.execute("SELECT * FROM run WHERE key = ?", (key,)).fetchone()
+        return _run(row, is_resumed=not is_new)
+
+    def runs(self) -> tuple[Run, ...]:
+        """All runs, oldest first."""
+        with self._transaction() as connection:
+            return tuple(_run(row, is_resumed=True) for row in connection.execute("SELECT * FROM run ORDER BY id"))
+
+    def add_rows(self, run: Run, rows: Iterable[InputRow]) -> int:
+        """Add rows as they come, in transactions of `CHUNK_ROWS`; a position that is there already is left as it
+        is. The number of rows that were new."""
+        added = 0
+        iterator = iter(rows)
+        while chunk := list(islice(iterator, CHUNK_ROWS)):
+            with self._transaction() as connection:
+                connection.executemany(
+                    "INSERT OR IGNORE INTO address (run, address) SELECT ?1, ?2"
+                    " WHERE NOT EXISTS (SELECT 1 FROM input WHERE run = ?1 AND position = ?3)",
+                    [(run.id, row.address, row.position) for row in chunk],
+                )
+                new = connection.executemany(
+                    "INSERT OR IGNORE INTO input SELECT ?1, ?2, ?3, id FROM address WHERE run = ?1 AND address = ?4",
+                    [(run.id, row.position, row.text, row.address) for row in chunk],
+                ).rowcount
+                connection.execute("UPDATE run SET rows = rows + ? WHERE id = ?", (new, run.id))
+            added += new
+        return added
+
+    def input_complete(self, run: Run) -> None:
+        """Note that the whole input was added, so that a resumed run need not read it again."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE run SET has_all_input = 1 WHERE id = ?", (run.id,))
+
+    def pending(self, run: Run, *, limit: int, after: int = 0) -> tuple[Pending, ...]:
+        """Addresses without a verdict, in the order of their first row. `after`: the last id already taken."""
+        with self._transaction() as connection:
+            found = connection.execute(
+                "SELECT id, address FROM address INDEXED BY address_pending"
+                " WHERE run = ? AND state IS NULL AND id > ? ORDER BY id LIMIT ?",
+                (run.id, after, limit),
+            ).fetchall()
+        return tuple(Pending(id=number, address=address) for number, address in found)
+
+    def record(self, run: Run, results: Sequence[Recorded]) -> int:
+        """Keep verdicts, all or none. One that has a verdict already keeps it; how many were new."""
+        with self._transaction() as connection:
+            return connection.executemany(
+                "UPDATE address SET state = ?, verdict = ? WHERE id = ? AND run = ? AND state IS NULL",
+                [(one.state, one.verdict, one.id, run.id) for one in results],
+            ).rowcount
+
+    def counts(self, run: Run) -> RunCounts:
+        with self._transaction() as connection:
+            row = connection.execute("SELECT rows FROM run WHERE id = ?", (run.id,)).fetchone()
+            states = dict(
+                connection.execute("SELECT state, count(*) FROM address WHERE run = ? GROUP BY state", (run.id,))
+            )
+        pending = states.pop(None, 0)
+        return RunCounts(
+            rows=0 if row is None else row[0],
+            addresses=pending + sum(states.values()),
+            pending=pending,
+            by_state={str(state): count for state, count in states.items()},
+        )
+
+    def results(self, run: Run) -> Iterator[ResultRow]:
+        """Every row in input order. Read in pieces: recording may go on meanwhile."""
+        position = -1
+        while True:
+            with self._transaction() as connection:
+                rows = connection.execute(
+                    "SELECT position, text, address.address, state, verdict"
+                    " FROM input JOIN address ON address.id = input.address"
+                    " WHERE input.run = ? AND position > ? ORDER BY position LIMIT ?",
+                    (run.id, position, CHUNK_ROWS),
+                ).fetchall()
+            for position, text, address, state, verdict in rows:
+                yield ResultRow(position=position, text=text, address=address, state=state, verdict=verdict)
+            if len(rows) < CHUNK_ROWS:
+                return
+
+    def finish(self, run: Run, *, now: float) -> None:
+        """Note that the run is done; its results stay until they are forgotten."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE run SET finished_at = ? WHERE id = ?", (now, run.id))
+
+    def forget(self, run: Run) -> None:
+        """Remove a run with all its rows."""
+        with self._transaction() as connection:
+            self._forget(connection, run.id)
+
+    def forget_before(self, wall: float) -> int:
+        """Remove the runs begun before that time; how many."""
+        with self._transaction() as connection:
+            old = [row[0] for row in connection.execute("SELECT id FROM run WHERE created_at < ?", (wall,))]
+            for number in old:
+                self._forget(connection, number)
+        return len(old)
+
+    def forget_address(self, address: str) -> int:
+        """Remove an address with its rows from every run; how many rows."""
+        with self._transaction() as connection:
+            numbers = connection.execute("SELECT id, run FROM address WHERE address = ?", (address,)).fetchall()
+            removed = 0
+            for number, run in numbers:
+                rows = connection.execute("DELETE FROM input WHERE address = ?", (number,)).rowcount
+                connection.execute("UPDATE run SET rows = rows - ? WHERE id = ?", (rows, run))
+                connection.execute("DELETE FROM address WHERE id = ?", (number,))
+                removed += rows
+        return removed
+
+    @staticmethod
+    def _forget(connection: sqlite3.Connection, number: int) -> None:
+        for statement in (
+            "DELETE FROM input WHERE run = ?",
+            "DELETE FROM address WHERE run = ?",
+            "DELETE FROM run WHERE id = ?",
+        ):
+            connection.execute(statement, (number,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            connection = self._connection
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                roll_back(connection)
+                raise explain(error, self.path) from error
+            except BaseException:
+                roll_back(connection)
+                raise
+
+
+def _run(row: tuple[object, ...] | None, *, is_resumed: bool) -> Run:
+    if row is None:
+        raise SpoolError("the run is gone: begin it again")
+    number, key, created_at, rows, has_all_input, finished_at = row
+    return Run(
+        id=int(str(number)),
+        key=str(key),
+        created_at=float(str(created_at)),
+        rows=int(str(rows)),
+        has_all_input=bool(has_all_input),
+        finished_at=None if finished_at is None else float(str(finished_at)),
+        is_resumed=is_resumed,
+    )

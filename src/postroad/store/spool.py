@@ -1,0 +1,153 @@
+"""The spool port: where an accepted message lives until every recipient is settled.
+
+Seven verbs. `commit` and `settle` are durable when their future completes: the change would survive
+a power cut. One process owns a spool; a second one is refused at opening (`SpoolLocked`).
+Every implementation passes the conformance suite in tests/store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from postroad.message.envelope import Envelope, Recipient
+
+
+class SpoolError(Exception):
+    """The store could not do it now (disk full, read-only, failed sync): answer 4xx, nothing was kept."""
+
+
+class SpoolLocked(SpoolError):
+    """Another process owns this spool."""
+
+
+class SpoolFull(SpoolError):
+    """No room: the disk or the spool's own size limit. 452 4.3.1 fits; it mends itself when space is back."""
+
+
+class SpoolReadOnly(SpoolError):
+    """The disk or the files may not be written."""
+
+
+class SpoolDamaged(SpoolError):
+    """The store is not readable where it had to be read."""
+
+
+class SpoolVersion(SpoolError):
+    """The files were written by a newer version, or are something else altogether; they were not touched."""
+
+
+class SpoolBusy(SpoolError):
+    """More work is waiting than the limits allow, or another program holds the store too long."""
+
+
+class SpoolClosed(SpoolError):
+    """The spool was closed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """Where a message came from, for `postroad queue` and the log."""
+
+    peer: str
+    helo: str
+    protocol: str
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpooledMessage:
+    """A message as committed. `received_at` and `expires_at`: wall clock, seconds since 1970."""
+
+    id: int
+    envelope: Envelope
+    body: bytes = field(repr=False)
+    received_at: float
+    expires_at: float
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """One recipient still to be settled: all the schedule needs, without the body."""
+
+    id: int
+    """Row of the recipient, unique in its spool."""
+    message_id: int
+    recipient: Recipient
+    due_at: float
+    """Wall clock, seconds since 1970."""
+    attempts: int
+    delay_notified: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try for one recipient, as `postroad queue show` tells it."""
+
+    at: float
+    host: str
+    phase: str
+    reply: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The recipient is done (delivered, bounced, or removed): its row goes; the message with its last one."""
+
+    queued: Queued
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred:
+    """The recipient stays, due again at `due_at` (wall clock), with the attempt that failed."""
+
+    queued: Queued
+    due_at: float
+    attempt: Attempt
+    delay_notified: bool = False
+
+
+class Spool(Protocol):
+    def new_id(self, wall: float) -> int:
+        """A queue id no message of any shard has or had, rising with time."""
+        ...
+
+    def commit(self, message: SpooledMessage, due_at: float) -> asyncio.Future[tuple[Queued, ...]]:
+        """Keep the message; completes with its recipients once that is durable. Raises SpoolError."""
+        ...
+
+    def settle(
+        self, outcomes: Sequence[Settled | Deferred], bounces: Sequence[tuple[SpooledMessage, float]] = ()
+    ) -> asyncio.Future[tuple[Queued, ...]]:
+        """In one transaction: apply the outcomes and commit the bounces (message, due_at) they cause.
+
+        An outcome for a recipient that is gone (removed by an operator in the meantime) changes nothing.
+        Completes, durably, with the bounces' recipients."""
+        ...
+
+    def due(
+        self, *, before: float, limit: int, after: tuple[float, int] | None = None
+    ) -> asyncio.Future[tuple[Queued, ...]]:
+        """Recipients due before that wall clock time, earliest first (ties by row).
+
+        `after`: the (due_at, id) of the last one already read, to page on from there."""
+        ...
+
+    def load(self, message_id: int) -> asyncio.Future[SpooledMessage | None]:
+        """The message with its body and the recipients still unsettled; None when it is gone or unreadable."""
+        ...
+
+    def changed(self) -> asyncio.Future[bool]:
+        """Whether someone else (an operator's `postroad queue`) changed the spool since the last call.
+
+        True asks the caller to read the due recipients again: some may be due sooner, some gone.
+        Cheap enough for once a second."""
+        ...
+
+    def close(self) -> asyncio.Future[None]:
+        """Finish what was begun, then give the spool up."""
+        ...

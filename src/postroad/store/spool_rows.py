@@ -1,0 +1,244 @@
+"""The spool's values as rows of its SQLite schema, both ways, and the statements that write a batch of them.
+
+Knows the schema (migrations/spool) and nothing of threads or futures. Reading raises what `is_row_fault`
+recognises when a record is damaged. Used by the SQLite spool, by adoption and by the operator's queue access.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from postroad.message.envelope import BodyType, Envelope, Notify, Recipient, Return
+from postroad.smtp.address import NULL, Address, NullPath
+from postroad.store.spool import Attempt, Deferred, Queued, SpooledMessage, Trace
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+Row = tuple[Any, ...]
+
+MESSAGE_COLUMNS = (
+    "id, received_at, expires_at, sender_local, sender_domain, body_type, smtputf8, ret, envid,"
+    " peer, helo, protocol, user, size, crc, body"
+)
+RECIPIENT_COLUMNS = "id, message_id, local, domain, notify, orcpt, due_at, attempts, delay_notified"
+
+_CHUNKS = (64, 16, 4, 1)
+
+
+class RowInsert:
+    """INSERT of many rows in few steps of SQLite: each step gives the interpreter lock away once, and under
+    load getting it back costs more than the insertion."""
+
+    def __init__(self, table: str, columns: str) -> None:
+        places = f"({', '.join('?' * (columns.count(',') + 1))})"
+        self._statements = [
+            (count, f"INSERT INTO {table} ({columns}) VALUES {', '.join([places] * count)}")  # noqa: S608
+            for count in _CHUNKS
+        ]
+
+    def run(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        start, left = 0, len(rows)
+        for count, statement in self._statements:
+            while left >= count:
+                parameters = (
+                    rows[start] if count == 1 else [field for row in rows[start : start + count] for field in row]
+                )
+                connection.execute(statement, parameters)
+                start += count
+                left -= count
+            if not left:
+                return
+
+
+INSERT_MESSAGES = RowInsert("message", MESSAGE_COLUMNS)
+INSERT_RECIPIENTS = RowInsert("recipient", RECIPIENT_COLUMNS)
+
+
+def message_row(message: SpooledMessage) -> Row:
+    envelope, trace, body = message.envelope, message.trace, message.body
+    sender = envelope.reverse_path
+    if isinstance(sender, NullPath):
+        local = domain = None
+    else:
+        local, domain = sender.local, sender.domain
+    return (
+        message.id,
+        message.received_at,
+        message.expires_at,
+        local,
+        domain,
+        envelope.body_type.value,
+        1 if envelope.smtputf8 else 0,
+        None if envelope.ret is None else envelope.ret.value,
+        envelope.envid,
+        trace.peer,
+        trace.helo,
+        trace.protocol,
+        trace.user,
+        len(body),
+        zlib.crc32(body),
+        body,
+    )
+
+
+def recipient_row(queued: Queued) -> Row:
+    recipient = queued.recipient
+    address, notify = recipient.address, recipient.notify
+    return (
+        queued.id,
+        queued.message_id,
+        address.local,
+        address.domain,
+        None if notify is None else " ".join(sorted(notify)),
+        recipient.original,
+        queued.due_at,
+        queued.attempts,
+        1 if queued.delay_notified else 0,
+    )
+
+
+_NOTIFY: dict[str | None, frozenset[Notify] | None] = {None: None}
+
+
+def _notify(text: str | None) -> frozenset[Notify] | None:
+    found = _NOTIFY.get(text)
+    if found is None and text is not None:
+        found = frozenset(map(Notify, text.split()))
+        _NOTIFY[text] = found  # at most 16 different sets exist
+    return found
+
+
+def recipient_from(local: str, domain: str, notify: str | None, original: str | None) -> Recipient:
+    return Recipient(Address(local, sys.intern(domain)), _notify(notify), original)
+
+
+def queued_from(row: Row) -> Queued:
+    """From RECIPIENT_COLUMNS."""
+    number, message_id, local, domain, notify, original, due_at, attempts, delay_notified = row
+    return Queued(
+        id=number,
+        message_id=message_id,
+        recipient=recipient_from(local, domain, notify, original),
+        due_at=float(due_at),
+        attempts=attempts,
+        delay_notified=bool(delay_notified),
+    )
+
+
+def message_from(row: Row, recipients: Iterable[Recipient]) -> SpooledMessage:
+    """From MESSAGE_COLUMNS and the recipients still to be settled. ValueError: the body is not what was written."""
+    number, received_at, expires_at, local, domain, body_type, smtputf8, ret, envid = row[:9]
+    peer, helo, protocol, user, size, crc, body = row[9:]
+    if len(body) != size or zlib.crc32(body) != crc:
+        raise ValueError("the body is not the one that was written")
+    return SpooledMessage(
+        id=number,
+        envelope=Envelope(
+            reverse_path=NULL if domain is None else Address(local, domain),
+            recipients=tuple(recipients),
+            body_type=BodyType(body_type),
+            smtputf8=bool(smtputf8),
+            ret=None if ret is None else Return(ret),
+            envid=envid,
+        ),
+        body=body,
+        received_at=float(received_at),
+        expires_at=float(expires_at),
+        trace=Trace(peer=peer, helo=helo, protocol=protocol, user=user),
+    )
+
+
+def read_message(connection: sqlite3.Connection, message_id: int) -> SpooledMessage | None:
+    row = connection.execute(f"SELECT {MESSAGE_COLUMNS} FROM message WHERE id = ?", (message_id,)).fetchone()  # noqa: S608
+    if row is None:
+        return None
+    recipients = read_recipients(connection, message_id)
+    return message_from(row, [queued.recipient for queued in recipients])
+
+
+def read_recipients(connection: sqlite3.Connection, message_id: int) -> list[Queued]:
+    """Those still to be settled, in the order of the envelope (set-aside ones are due never)."""
+    return [
+        queued_from(row)
+        for row in connection.execute(
+            "SELECT id, message_id, local, domain, notify, orcpt, ifnull(due_at, 9e999), attempts, delay_notified"
+            " FROM recipient WHERE message_id = ? ORDER BY id",
+            (message_id,),
+        )
+    ]
+
+
+def read_attempts(connection: sqlite3.Connection, message_id: int) -> dict[int, tuple[str, list[Attempt]]]:
+    """By recipient row: its address as text, and its last attempts, oldest first."""
+    found: dict[int, tuple[str, list[Attempt]]] = {}
+    for recipient_id, address, at, host, phase, reply, meaning in connection.execute(
+        "SELECT recipient_id, address, at, host, phase, reply, meaning FROM attempt"
+        " WHERE message_id = ? ORDER BY recipient_id, number",
+        (message_id,),
+    ):
+        attempt = Attempt(at=at, host=host, phase=phase, reply=reply, meaning=meaning)
+        found.setdefault(recipient_id, (address, []))[1].append(attempt)
+    return found
+
+
+def defer(connection: sqlite3.Connection, deferred: Sequence[Deferred], *, kept: int, reply_chars: int) -> None:
+    """Move recipients to their next time, each with its attempt; the `kept` last attempts stay."""
+    connection.executemany(
+        "UPDATE recipient SET due_at = ?, attempts = attempts + 1, delay_notified = delay_notified OR ? WHERE id = ?",
+        [(one.due_at, 1 if one.delay_notified else 0, one.queued.id) for one in deferred],
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO attempt SELECT message_id, id, attempts, ?, ?, ?, ?, ?, ? FROM recipient WHERE id = ?",
+        [
+            (
+                f"{one.queued.recipient.address.local}@{one.queued.recipient.address.domain}",
+                one.attempt.at,
+                one.attempt.host,
+                one.attempt.phase,
+                one.attempt.reply[:reply_chars],
+                one.attempt.meaning,
+                one.queued.id,
+            )
+            for one in deferred
+        ],
+    )
+    old = [(one.queued.message_id, one.queued.id, one.queued.attempts + 1 - kept) for one in deferred]
+    old = [entry for entry in old if entry[2] > 0]
+    if old:
+        connection.executemany("DELETE FROM attempt WHERE message_id = ? AND recipient_id = ? AND number <= ?", old)
+
+
+def remove_recipients(connection: sqlite3.Connection, recipients: Iterable[int], messages: Iterable[int]) -> None:
+    """Remove recipients, then those of the messages that have none left."""
+    numbers = _json(recipients)
+    connection.execute("DELETE FROM recipient WHERE id IN (SELECT value FROM json_each(?))", (numbers,))
+    remove_empty(connection, messages)
+
+
+def remove_empty(connection: sqlite3.Connection, messages: Iterable[int]) -> None:
+    numbers = (_json(messages),)
+    connection.execute(
+        "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?))"
+        " AND NOT EXISTS (SELECT 1 FROM recipient WHERE message_id = message.id)",
+        numbers,
+    )
+    for table in ("attempt", "damaged"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE message_id IN (SELECT value FROM json_each(?))"  # noqa: S608
+            f" AND NOT EXISTS (SELECT 1 FROM message WHERE id = {table}.message_id)",
+            numbers,
+        )
+
+
+def set_aside(connection: sqlite3.Connection, message_id: int, reason: str) -> None:
+    """Never due again, until an operator says otherwise (D-03)."""
+    connection.execute("INSERT OR REPLACE INTO damaged VALUES (?, ?)", (message_id, reason))
+    connection.execute("UPDATE recipient SET due_at = NULL WHERE message_id = ?", (message_id,))
+
+
+def _json(numbers: Iterable[int]) -> str:
+    return f"[{','.join(map(str, numbers))}]"

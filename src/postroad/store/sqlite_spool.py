@@ -1,0 +1,452 @@
+"""The spool in SQLite: one database a shard, bodies inside it, commits of concurrent sessions grouped.
+
+Verbs are called in the event loop and return futures; rows are made there, everything that may block
+happens in the writer's thread (commits, settlements) or the reader's (`due`, `load`). Bodies just committed
+stay in memory within `cache_bytes`, so that a delivery that follows at once reads nothing.
+
+A record that cannot be read is set aside (table `damaged`, its recipients never due), told to `on_damage`,
+and the rest goes on (D-03). Opened with a lock file: one owner (D-06). Serves one event loop at a time.
+Used by receive (commit) and deliver (settle, due, load); `shards` and `queue_admin` know the same files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from postroad.store.queue_ids import QueueIds, floor_beyond
+from postroad.store.spool import Deferred, Queued, Settled, SpooledMessage, SpoolError
+from postroad.store.spool_rows import (
+    INSERT_MESSAGES,
+    INSERT_RECIPIENTS,
+    RECIPIENT_COLUMNS,
+    Row,
+    defer,
+    message_row,
+    queued_from,
+    read_message,
+    read_recipients,
+    recipient_row,
+    remove_recipients,
+    set_aside,
+)
+from postroad.store.sqlite import DatabaseSettings, FileLock, is_row_fault, open_database
+from postroad.store.writer import Operation, Reader, Writer, WriterLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from postroad.message.envelope import Recipient
+
+SCHEMA = "spool"
+_ROW_BYTES = 512
+"""What a message costs in memory and in a batch besides its body, roughly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolLimits:
+    """Bounds of one shard."""
+
+    cache_bytes: int = 64 * 1024 * 1024
+    """Bodies kept in memory."""
+    attempts_kept: int = 20
+    """Attempts remembered for each recipient; older ones go."""
+    reply_chars: int = 8192
+    """Length to which the reply of an attempt is kept."""
+    writer: WriterLimits = field(default_factory=WriterLimits)
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+
+
+class _SpoolOperation(Operation[Any]):
+    """What one verb adds to a batch. `call` runs last in the transaction and gives the result."""
+
+    __slots__ = ("call", "deferred", "done", "emptied", "floor", "gone", "messages", "recipients")
+
+    def __init__(self, future: asyncio.Future[Any], size: int = _ROW_BYTES) -> None:
+        super().__init__(future, size)
+        self.messages: Sequence[Row] = ()
+        self.recipients: Sequence[Row] = ()
+        self.deferred: Sequence[Deferred] = ()
+        self.gone: Sequence[int] = ()
+        self.emptied: Sequence[int] = ()
+        self.floor = 0
+        self.call: Callable[[sqlite3.Connection], Any] | None = None
+        self.done: Callable[[], None] | None = None
+        self.result = None
+
+    def completed(self) -> None:
+        if self.done is not None:
+            self.done()
+
+
+class _Cached:
+    __slots__ = ("left", "message", "size")
+
+    def __init__(self, message: SpooledMessage, left: dict[int, Recipient]) -> None:
+        self.message = message
+        self.left = left
+        self.size = len(message.body) + _ROW_BYTES
+
+
+class BodyCache:
+    """Messages by id with their unsettled recipients, the least recently used ones dropped beyond `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._entries: OrderedDict[int, _Cached] = OrderedDict()
+        self.size_bytes = 0
+
+    def put(self, message: SpooledMessage, left: dict[int, Recipient]) -> None:
+        entry = _Cached(message, left)
+        if entry.size > self._limit:
+            return
+        self.drop(message.id)
+        self._entries[message.id] = entry
+        self.size_bytes += entry.size
+        while self.size_bytes > self._limit:
+            self.size_bytes -= self._entries.popitem(last=False)[1].size
+
+    def get(self, message_id: int) -> SpooledMessage | None:
+        entry = self._entries.get(message_id)
+        if entry is None:
+            return None
+        self._entries.move_to_end(message_id)
+        message = entry.message
+        if len(entry.left) != len(message.envelope.recipients):
+            message = replace(message, envelope=replace(message.envelope, recipients=tuple(entry.left.values())))
+            entry.message = message
+        return message
+
+    def settled(self, queued: Queued) -> None:
+        entry = self._entries.get(queued.message_id)
+        if entry is not None:
+            entry.left.pop(queued.id, None)
+            if not entry.left:
+                self.drop(queued.message_id)
+
+    def drop(self, message_id: int) -> None:
+        entry = self._entries.pop(message_id, None)
+        if entry is not None:
+            self.size_bytes -= entry.size
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self.size_bytes = 0
+
+
+class SqliteSpool:
+    """A `Spool` in one SQLite file. Made by `open`."""
+
+    def __init__(self, path: Path, shard: int, limits: SpoolLimits, on_damage: Callable[[int, str], None]) -> None:
+        self.path = path
+        self._limits = limits
+        self._on_damage = on_damage
+        self._lock = FileLock(path)
+        try:
+            connection = self._connect()
+            self._next_recipient, floor = _where_it_stood(connection)
+            self._look_for_changes(connection)
+            self._ids = QueueIds(shard, floor)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._writer = Writer(path, connection, self._connect, self._apply, limits.writer)
+        self._reader = Reader(path, self._connect_reader)
+        self._cache = BodyCache(limits.cache_bytes)
+        self._reserved = floor
+        self._changes = 0
+        self._unreadable: set[int] = set()
+        self._closing: asyncio.Future[None] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        shard: int,
+        limits: SpoolLimits | None = None,
+        on_damage: Callable[[int, str], None] | None = None,
+    ) -> SqliteSpool:
+        """Open the database file, making it and its directory where there is none; blocks for some milliseconds.
+
+        `on_damage(message_id, reason)` is called in the event loop for each record that had to be set aside.
+        Raises SpoolLocked (another process owns it), SpoolVersion, SpoolError."""
+        return cls(path, shard, limits or SpoolLimits(), on_damage or _ignore_damage)
+
+    def new_id(self, wall: float) -> int:
+        return self._ids.next(wall)
+
+    def commit(self, message: SpooledMessage, due_at: float) -> asyncio.Future[tuple[Queued, ...]]:
+        operation = _SpoolOperation(asyncio.get_running_loop().create_future(), len(message.body) + _ROW_BYTES)
+        self._add(operation, ((message, due_at),))
+        return operation.future
+
+    def settle(
+        self, outcomes: Sequence[Settled | Deferred], bounces: Sequence[tuple[SpooledMessage, float]] = ()
+    ) -> asyncio.Future[tuple[Queued, ...]]:
+        size = _ROW_BYTES * len(outcomes) + sum(len(message.body) for message, _ in bounces)
+        operation = _SpoolOperation(asyncio.get_running_loop().create_future(), size)
+        settled = [outcome.queued for outcome in outcomes if isinstance(outcome, Settled)]
+        operation.deferred = [outcome for outcome in outcomes if isinstance(outcome, Deferred)]
+        operation.gone = [queued.id for queued in settled]
+        operation.emptied = list({queued.message_id for queued in settled})
+        self._add(operation, bounces, settled)
+        return operation.future
+
+    def due(
+        self, *, before: float, limit: int, after: tuple[float, int] | None = None
+    ) -> asyncio.Future[tuple[Queued, ...]]:
+        known = frozenset(self._unreadable)
+        asked = self._reader.ask(lambda connection: _read_due(connection, (before, limit, after), known))
+        return self._without_damage(asked, lambda found: tuple(found))
+
+    def load(self, message_id: int) -> asyncio.Future[SpooledMessage | None]:
+        if (message := self._cache.get(message_id)) is not None and self._closing is None:
+            future: asyncio.Future[SpooledMessage | None] = asyncio.get_running_loop().create_future()
+            future.set_result(message)
+            return future
+        changes = self._changes
+
+        def keep(found: list[tuple[SpooledMessage, dict[int, Recipient]]]) -> SpooledMessage | None:
+            if not found:
+                return None
+            if changes == self._changes:  # else its recipients may be out of date already
+                self._cache.put(*found[0])
+            return found[0][0]
+
+        return self._without_damage(self._reader.ask(lambda connection: _read_whole(connection, message_id)), keep)
+
+    def changed(self) -> asyncio.Future[bool]:
+        operation = _SpoolOperation(asyncio.get_running_loop().create_future())
+        operation.call = self._look_for_changes
+        operation.done = lambda: self._forget_cache() if operation.result else None
+        self._writer.submit(operation)
+        return operation.future
+
+    def write(self, call: Callable[[sqlite3.Connection], Any]) -> asyncio.Future[Any]:
+        """Run `call` in the writer's thread, inside the transaction of the next batch, for adoption and upkeep."""
+        operation = _SpoolOperation(asyncio.get_running_loop().create_future())
+        operation.call = call
+        operation.done = self._forget_cache
+        self._writer.submit(operation)
+        return operation.future
+
+    def allot_recipients(self, count: int) -> int:
+        """The first of `count` recipient rows that are now the caller's."""
+        first = self._next_recipient
+        self._next_recipient += count
+        return first
+
+    def close(self) -> asyncio.Future[None]:
+        if self._closing is not None:
+            return self._closing
+        loop = asyncio.get_running_loop()
+        self._closing = loop.create_future()
+        finished = self._closing
+
+        def at_end() -> None:
+            self._reader.join()
+            self._lock.release()
+            try:
+                loop.call_soon_threadsafe(_finish, finished)
+            except RuntimeError:  # the loop ended without waiting
+                pass
+
+        self._reader.close()
+        self._writer.close(at_end)
+        return finished
+
+    def _add(
+        self,
+        operation: _SpoolOperation,
+        messages: Sequence[tuple[SpooledMessage, float]],
+        settled: Sequence[Queued] = (),
+    ) -> None:
+        queued: list[Queued] = []
+        number = self._next_recipient
+        for message, due_at in messages:
+            if not message.envelope.recipients:
+                operation.future.set_exception(SpoolError(f"message {message.id} has no recipient: nothing was kept"))
+                return
+            for recipient in message.envelope.recipients:
+                queued.append(Queued(id=number, message_id=message.id, recipient=recipient, due_at=due_at, attempts=0))
+                number += 1
+            operation.floor = max(operation.floor, message.id)
+        self._next_recipient = number
+        operation.messages = [message_row(message) for message, _ in messages]
+        operation.recipients = [recipient_row(one) for one in queued]
+        operation.floor = floor_beyond(operation.floor) if operation.floor >= self._reserved else 0
+        operation.result = tuple(queued)
+        operation.done = lambda: self._was_written(operation, messages, settled)
+        self._writer.submit(operation)
+
+    def _was_written(
+        self, operation: _SpoolOperation, messages: Iterable[tuple[SpooledMessage, float]], settled: Sequence[Queued]
+    ) -> None:
+        self._reserved = max(self._reserved, operation.floor)
+        for queued in settled:
+            self._cache.settled(queued)
+        if settled:
+            self._changes += 1
+        rows = iter(operation.result)
+        for message, _ in messages:
+            self._cache.put(message, {next(rows).id: recipient for recipient in message.envelope.recipients})
+
+    def _forget_cache(self) -> None:
+        self._changes += 1
+        self._cache.clear()
+
+    def _without_damage(
+        self, asked: asyncio.Future[tuple[list[Any], list[tuple[int, int, str]]]], finish: Callable[[list[Any]], Any]
+    ) -> asyncio.Future[Any]:
+        """The answer without its unreadable records, which are set aside and reported."""
+        answer: asyncio.Future[Any] = asked.get_loop().create_future()
+
+        def arrived(_: object) -> None:
+            if asked.cancelled():
+                answer.cancel()
+                return
+            error = asked.exception()
+            if error is not None:
+                if not answer.done():
+                    answer.set_exception(error)
+                return
+            found, damaged = asked.result()
+            for recipient_id, message_id, reason in damaged:
+                self._set_aside(recipient_id, message_id, reason)
+            result = finish(found)
+            if not answer.done():
+                answer.set_result(result)
+
+        asked.add_done_callback(arrived)
+        return answer
+
+    def _set_aside(self, recipient_id: int, message_id: int, reason: str) -> None:
+        self._unreadable.add(recipient_id)
+        self._on_damage(message_id, reason)
+        if self._closing is None and message_id:
+            written = self.write(lambda connection: set_aside(connection, message_id, reason))
+            written.add_done_callback(lambda future: future.cancelled() or future.exception())
+
+    # In the writer's thread:
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = open_database(self.path, SCHEMA, self._limits.database)
+        self._data_version = -1  # versions of two connections cannot be compared
+        return connection
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        return open_database(self.path, SCHEMA, self._limits.database, create=False, is_guest=True)
+
+    def _look_for_changes(self, connection: sqlite3.Connection) -> bool:
+        version = connection.execute("PRAGMA data_version").fetchone()[0]
+        is_changed = version != self._data_version
+        self._data_version = version
+        return bool(is_changed)
+
+    def _apply(self, connection: sqlite3.Connection, operations: Sequence[Operation[Any]]) -> None:
+        messages: list[Row] = []
+        recipients: list[Row] = []
+        deferred: list[Deferred] = []
+        gone: list[int] = []
+        emptied: list[int] = []
+        calls: list[_SpoolOperation] = []
+        floor = 0
+        for operation in operations:
+            assert isinstance(operation, _SpoolOperation)
+            messages += operation.messages
+            recipients += operation.recipients
+            deferred += operation.deferred
+            gone += operation.gone
+            emptied += operation.emptied
+            if operation.floor > floor:
+                floor = operation.floor
+            if operation.call is not None:
+                calls.append(operation)
+        if messages:
+            INSERT_MESSAGES.run(connection, messages)
+            INSERT_RECIPIENTS.run(connection, recipients)
+        if deferred:
+            limits = self._limits
+            defer(connection, deferred, kept=limits.attempts_kept, reply_chars=limits.reply_chars)
+        if gone:
+            remove_recipients(connection, gone, emptied)
+        if floor:
+            connection.execute("UPDATE fact SET value = max(value, ?) WHERE name = 'id_floor'", (floor,))
+        for operation in calls:
+            assert operation.call is not None
+            operation.result = operation.call(connection)
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _ignore_damage(message_id: int, reason: str) -> None:
+    """Where nobody asked to be told."""
+
+
+def _where_it_stood(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The next row of a recipient, and the id up to which ids may have been used."""
+    newest = connection.execute("SELECT ifnull(max(id), 0) FROM recipient").fetchone()[0]
+    noted = connection.execute("SELECT value FROM fact WHERE name = 'id_floor'").fetchone()[0]
+    highest = connection.execute("SELECT ifnull(max(id), 0) FROM message").fetchone()[0]
+    return newest + 1, max(noted, highest)
+
+
+def _read_whole(
+    connection: sqlite3.Connection, message_id: int
+) -> tuple[list[tuple[SpooledMessage, dict[int, Recipient]]], list[tuple[int, int, str]]]:
+    try:
+        message = read_message(connection, message_id)
+        if message is None:
+            return [], []
+        left = {queued.id: queued.recipient for queued in read_recipients(connection, message_id)}
+        return [(message, left)], []
+    except Exception as error:
+        if not is_row_fault(error):
+            raise
+        return [], [(0, message_id, str(error))]
+
+
+def _read_due(
+    connection: sqlite3.Connection, page: tuple[float, int, tuple[float, int] | None], known: frozenset[int]
+) -> tuple[list[Queued], list[tuple[int, int, str]]]:
+    before, limit, after = page
+    where = "WHERE due_at < ? AND (due_at, id) > (?, ?) ORDER BY due_at, id LIMIT ?"
+    parameters = (before, *(after or (-9e999, 0)), limit)
+    try:
+        rows = connection.execute(f"SELECT {RECIPIENT_COLUMNS} FROM recipient {where}", parameters).fetchall()  # noqa: S608
+        return [queued_from(row) for row in rows], []
+    except Exception as error:
+        if not is_row_fault(error):
+            raise
+    found: list[Queued] = []
+    damaged: list[tuple[int, int, str]] = []
+    for (number,) in connection.execute(f"SELECT id FROM recipient {where}", parameters).fetchall():  # noqa: S608
+        if number in known:
+            continue
+        try:
+            row = connection.execute(f"SELECT {RECIPIENT_COLUMNS} FROM recipient WHERE id = ?", (number,)).fetchone()  # noqa: S608
+            found.append(queued_from(row))
+        except Exception as error:
+            if not is_row_fault(error):
+                raise
+            damaged.append((number, _message_of(connection, number), str(error)))
+    return found, damaged
+
+
+def _message_of(connection: sqlite3.Connection, recipient_id: int) -> int:
+    """The message of an unreadable recipient, from the index; 0 where that is damaged too."""
+    try:
+        row = connection.execute(
+            "SELECT message_id FROM recipient INDEXED BY recipient_message WHERE +id = ?", (recipient_id,)
+        ).fetchone()
+    except sqlite3.DatabaseError:
+        return 0
+    return 0 if row is None or not isinstance(row[0], int) else row[0]
