@@ -180,7 +180,7 @@ async def _run(server: Server, outcome: Outcome, messages: int, kills: int) -> N
 def run_kills(*, messages: int = MESSAGES, kills: int = KILLS, workers: int = 2) -> Outcome:
     """The whole run against a server of its own; the outcome is judged by the caller."""
     outcome = Outcome()
-    with Server(workers=workers) as server:
+    with Server(workers=workers, settings={"domains": {"mailboxes": "any"}}) as server:
         asyncio.run(_run(server, outcome, messages, kills))
         server.wait(lambda: not server.queue(), "empty queue", timeout_s=120)
         outcome.found = _delivered(server)

@@ -23,6 +23,8 @@ from peers.server import Server
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from peers.server import Settings
+
 ROUNDS = 5
 RECIPIENT_DOMAIN = "bench.test"
 RECIPIENT = f"user@{RECIPIENT_DOMAIN}"
@@ -81,6 +83,13 @@ def rivals(base: Path, *, relay_port: int | None = None) -> Iterator[tuple[Rival
             Rival("Postfix", postfix_port, lambda: postfix.queue_length() == 0),
             Rival("Postroad", ours.mx_port, lambda: not ours.queue()),
         )
+
+
+def _our_settings(relay_port: int | None) -> Settings:
+    route: dict[str, object] = {"domain": "*", "host": "127.0.0.1", "port": relay_port}
+    if relay_port is None:
+        route = {"domain": "*", "discard": True}
+    return {"route": [route], "delivery": {"allow_private": True}}
 
 
 def in_turn(pair: tuple[Rival, Rival], number: int) -> tuple[Rival, Rival]:

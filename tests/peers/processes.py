@@ -20,20 +20,30 @@ def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def wait_for_port(address: str, port: int, *, timeout_s: float, alive: subprocess.Popen[bytes] | None = None) -> None:
-    """Return once something listens there; raise when it does not in time, or when `alive` has ended."""
+def wait_for_port(
+    address: str,
+    port: int,
+    *,
+    timeout_s: float,
+    alive: subprocess.Popen[bytes] | None = None,
+    greeting: bytes = b"",
+) -> None:
+    """Return once something listens there, and greets so; raise when not in time, or when `alive` has ended."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            socket.create_connection((address, port), timeout=1.0).close()
+            with socket.create_connection((address, port), timeout=timeout_s) as probe:
+                if probe.recv(len(greeting)) == greeting:
+                    return
         except OSError as error:
-            if alive is not None and alive.poll() is not None:
-                raise RuntimeError(f"the process that should listen on {address}:{port} has ended") from error
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"nothing listens on {address}:{port} after {timeout_s:.0f} s") from error
-            time.sleep(0.05)
+            failure = str(error)
         else:
-            return
+            failure = "closed without the greeting"
+        if alive is not None and alive.poll() is not None:
+            raise RuntimeError(f"the process that should listen on {address}:{port} has ended")
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"nothing serves {address}:{port} after {timeout_s:.0f} s: {failure}")
+        time.sleep(0.05)
 
 
 def group_lives(group: int) -> bool:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
@@ -25,19 +26,25 @@ from typing import TYPE_CHECKING, Any, Self
 from peers.processes import free_ports, kill_group, wait_for_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import TracebackType
 
 DOMAIN = "local.test"
 PASSWORD = "correct horse battery"
 
 
-def toml(sections: Mapping[str, Mapping[str, object]]) -> str:
-    """Those sections as TOML; JSON's strings, numbers, Booleans and arrays are TOML's too."""
+Section = Mapping[str, object]
+Settings = Mapping[str, Section | Sequence[Section]]
+"""Section name → its keys; a sequence is an array of tables."""
+
+
+def toml(settings: Settings) -> str:
+    """Those settings as TOML; JSON's strings, numbers, Booleans and arrays are TOML's too."""
     lines = []
-    for name, keys in sections.items():
-        lines.append(f"[{name}]" if name else "")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+    for name, value in settings.items():
+        tables = [(f"[{name}]", value)] if isinstance(value, Mapping) else [(f"[[{name}]]", each) for each in value]
+        for header, keys in tables:
+            lines += [header, *(f"{key} = {json.dumps(setting)}" for key, setting in keys.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -45,7 +52,7 @@ def toml(sections: Mapping[str, Mapping[str, object]]) -> str:
 class Server:
     """`with Server() as server:`; `settings`: sections of the configuration over ours."""
 
-    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
     base: Path | None = None
     workers: int = 1
     directory: Path = field(init=False)
@@ -78,13 +85,16 @@ class Server:
             self.kill()
             shutil.rmtree(self.directory, ignore_errors=True)
 
-    def configure(self, **changes: Mapping[str, object]) -> None:
-        """Write the configuration file: ours, then `settings`, then these changes."""
-        sections: dict[str, dict[str, object]] = {}
-        for layer in (self._settings(), self.settings, changes):
-            for name, keys in layer.items():
-                sections.setdefault(name, {}).update(keys)
-        self.config.write_text(toml(sections))
+    def configure(self, **changes: Section | Sequence[Section]) -> None:
+        """Write the configuration file: ours, then `settings`, then these changes, key by key."""
+        merged: dict[str, Section | Sequence[Section]] = {}
+        for layer in (self._own_settings(), self.settings, changes):
+            for name, value in layer.items():
+                before = merged.get(name, {})
+                merged[name] = (
+                    {**before, **value} if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+                )
+        self.config.write_text(toml(merged))
 
     def start(self, *, timeout_s: float = 30) -> None:
         """Start the command and wait until each listener takes connections."""
@@ -98,8 +108,8 @@ class Server:
                 start_new_session=True,
             )
         try:
-            for port in (self.mx_port, self.submission_port, self.submissions_port):
-                wait_for_port("127.0.0.1", port, timeout_s=timeout_s, alive=self.process)
+            # The sockets listen before the workers serve: only a greeting says that they do.
+            wait_for_port("127.0.0.1", self.mx_port, timeout_s=timeout_s, alive=self.process, greeting=b"220")
         except RuntimeError as error:
             raise RuntimeError(f"{error}; its log:\n{self.log()[-4000:]}") from error
 
@@ -193,6 +203,19 @@ class Server:
     @property
     def maildir(self) -> Path:
         return self.directory / "mail"
+
+    def _own_settings(self) -> dict[str, Section | Sequence[Section]]:
+        ports = {"mx": self.mx_port, "submission": self.submission_port, "submissions": self.submissions_port}
+        return {
+            "server": {
+                "hostname": f"mx.{DOMAIN}",
+                "workers": self.workers,
+                "state_dir": str(self.state),
+                "drain_s": 10,
+            },
+            "domains": {"local": [DOMAIN], "mailboxes": "accounts", "maildir": str(self.maildir)},
+            "listener": [{"address": "127.0.0.1", "port": port, "role": role} for role, port in ports.items()],
+        }
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "postroad", "--config", str(self.config), *arguments]

@@ -21,7 +21,7 @@ from peers.server import DOMAIN, PASSWORD, Server
 from peers.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from peers.server import Settings
 
 ERIN = f"erin@{DOMAIN}"
 
@@ -82,7 +82,7 @@ def test_sighup_serves_a_renewed_certificate_and_new_settings_without_a_restart(
         with Wire(server.mx_port) as standing:
             standing.ask("EHLO before.test")
             second = write_certificate(authority, tmp_path)
-            server.configure(limits={"message_bytes": 123_456})
+            server.configure(limits={"message_octets": 123_456})
             server.reload()
             # Each connection may fall to either worker: a row of fresh ones means that both have it.
             server.wait(
@@ -144,7 +144,10 @@ def _takes_connections(port: int) -> bool:
 def test_mail_for_two_workers_is_adopted_by_one_and_nothing_is_lost_or_doubled() -> None:
     # A relay that no one answers on keeps the mail in the shards of both workers.
     (closed_port,) = free_ports(1)
-    away: Mapping[str, Mapping[str, object]] = {"smart_host": {"host": "127.0.0.1", "port": closed_port}, "road": {"allow_private": True}}
+    away: Settings = {
+        "route": [{"domain": "*", "host": "127.0.0.1", "port": closed_port}],
+        "delivery": {"allow_private": True},
+    }
     with Server(workers=2, settings=away) as server:
         server.add_user(USER)
         for number in range(12):
@@ -201,7 +204,7 @@ def test_d06_a_second_server_on_the_same_state_directory_refuses_to_start_and_sa
 @pytest.mark.peer
 @pytest.mark.netns
 def test_mail_waits_while_the_peer_is_down_survives_a_restart_and_goes_when_it_is_up() -> None:
-    quick = {"retry": {"first_s": 1, "factor": 1.5, "ceiling_s": 3}}
+    quick = {"delivery": {"first_retry_s": 1, "retry_factor": 1, "retry_jitter": 0}}
     with internet(settings=quick) as world:
         world.postfix.stop()
         submit(world.server, "patience", "alice@postfix.test")

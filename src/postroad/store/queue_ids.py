@@ -31,9 +31,9 @@ class QueueIds:
 
     def next(self, wall: float) -> int:
         """The next id; `wall`: seconds since 1970."""
-        milliseconds = int((wall - EPOCH) * 1000)
+        milliseconds = min(int((wall - EPOCH) * 1000), _MAX_MS)
         if milliseconds > self._milliseconds:
-            self._milliseconds = min(milliseconds, _MAX_MS)
+            self._milliseconds = milliseconds
             self._counter = 0
         else:
             self._counter += 1

@@ -160,6 +160,7 @@ class SqliteSpool:
         self._reserved = floor
         self._changes = 0
         self._unreadable: set[int] = set()
+        self._aside: set[int] = set()
         self._closing: asyncio.Future[None] | None = None
 
     @classmethod
@@ -202,7 +203,12 @@ class SqliteSpool:
     ) -> asyncio.Future[tuple[Queued, ...]]:
         known = frozenset(self._unreadable)
         asked = self._reader.ask(lambda connection: _read_due(connection, (before, limit, after), known))
-        return self._without_damage(asked, lambda found: tuple(found))
+
+        def finish(found: list[Queued]) -> tuple[Queued, ...]:
+            # A message set aside a moment ago may not be marked in the database yet, or be beyond marking.
+            return tuple([one for one in found if one.message_id not in self._aside])
+
+        return self._without_damage(asked, finish)
 
     def load(self, message_id: int) -> asyncio.Future[SpooledMessage | None]:
         if (message := self._cache.get(message_id)) is not None and self._closing is None:
@@ -223,7 +229,7 @@ class SqliteSpool:
     def changed(self) -> asyncio.Future[bool]:
         operation = _SpoolOperation(asyncio.get_running_loop().create_future())
         operation.call = self._look_for_changes
-        operation.done = lambda: self._forget_cache() if operation.result else None
+        operation.done = lambda: self._learn_anew() if operation.result else None
         self._writer.submit(operation)
         return operation.future
 
@@ -300,6 +306,12 @@ class SqliteSpool:
         self._changes += 1
         self._cache.clear()
 
+    def _learn_anew(self) -> None:
+        """Someone else wrote: what is remembered of rows may be wrong now, also that they are unreadable."""
+        self._forget_cache()
+        self._unreadable.clear()
+        self._aside.clear()
+
     def _without_damage(
         self, asked: asyncio.Future[tuple[list[Any], list[tuple[int, int, str]]]], finish: Callable[[list[Any]], Any]
     ) -> asyncio.Future[Any]:
@@ -326,7 +338,12 @@ class SqliteSpool:
         return answer
 
     def _set_aside(self, recipient_id: int, message_id: int, reason: str) -> None:
-        self._unreadable.add(recipient_id)
+        is_known = recipient_id in self._unreadable if not message_id else message_id in self._aside
+        if recipient_id:
+            self._unreadable.add(recipient_id)
+        if is_known:
+            return
+        self._aside.add(message_id)
         self._on_damage(message_id, reason)
         if self._closing is None and message_id:
             written = self.write(lambda connection: set_aside(connection, message_id, reason))

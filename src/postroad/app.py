@@ -1,0 +1,214 @@
+"""`postroad serve`: what is done once before there are workers, and their supervision.
+
+Prepares the state directory, the certificate and the first account, binds the sockets, and hands over to the
+supervisor, whose children run worker.py. Prints nothing: what a person should read goes to `say`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import pwd
+import resource
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from postroad import __version__, events
+from postroad.config import Config, ConfigMistake, load
+from postroad.net.listen import ListenError, bind, show
+from postroad.net.tls import TlsError, make_self_signed, server_context
+from postroad.store.accounts import SqliteAccounts
+from postroad.supervisor import Assignment, Supervisor
+from postroad.worker import run_worker
+
+Load = Callable[[], "Config | list[ConfigMistake]"]
+
+
+class CannotServe(Exception):
+    """The server cannot start; the message says why and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the command line says over the configuration."""
+
+    state: Path | None = None
+    workers: int | None = None
+
+    def apply(self, config: Config) -> Config:
+        """The configuration with them."""
+        server = config.server
+        if self.state is not None:
+            server = replace(server, state_dir=str(self.state))
+        if self.workers is not None:
+            server = replace(server, workers=self.workers)
+        return complete(replace(config, server=server))
+
+
+def complete(config: Config) -> Config:
+    """The configuration with the defaults that depend on the machine or on each other filled in."""
+    hostname = (config.server.hostname or machine_name()).lower().rstrip(".")
+    state = Path(config.server.state_dir).absolute()
+    return replace(
+        config,
+        server=replace(config.server, hostname=hostname, state_dir=str(state)),
+        domains=replace(
+            config.domains,
+            local=config.domains.local or (hostname,),
+            maildir=config.domains.maildir or str(state / "mail"),
+            postmaster=config.domains.postmaster or "postmaster",
+        ),
+    )
+
+
+def machine_name() -> str:
+    """The machine's full name, or `localhost` where it has none that could stand in an address."""
+    name = socket.getfqdn()
+    return name if "." in name and not name.endswith((".arpa", ".localdomain")) else "localhost"
+
+
+def load_config(path: Path | None, environment: Mapping[str, str], overrides: Overrides) -> Config | list[ConfigMistake]:
+    """Configuration from file, environment and command line."""
+    loaded = load(path, environment)
+    return loaded if isinstance(loaded, list) else overrides.apply(loaded)
+
+
+def serve(config: Config, reload: Load, say: Callable[[str], None]) -> int:
+    """Run until told to stop; returns the exit status. Raises CannotServe."""
+    events.configure(level=config.log.level, as_json=config.log.format == "json")
+    _allow_many_files(config)
+    state = Path(config.server.state_dir)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        state.chmod(0o700)
+    except OSError as error:
+        raise CannotServe(f"{state}: the state directory cannot be made ({error.strerror})") from None
+    _check_certificate(config, state)
+    lines = [f"Postroad {__version__} serves as {config.server.hostname}"]
+    sockets = _bind(config)
+    for listener, bound in zip(config.listener, sockets[0], strict=True):
+        where = show(listener.address, bound.getsockname()[1])
+        lines.append(f"  {listener.role:<12} {where:<22} {_purpose(listener.role, config)}")
+    password = _first_account(config, state)
+    if password is not None:
+        lines.append(f"  administrator admin@{config.domains.local[0]}, password {password} (shown this once)")
+    _give_to_user(config, state)
+    supervisor = Supervisor(
+        work=lambda assignment: _work(config, reload, assignment),
+        sockets=sockets,
+        drain_s=config.server.drain_s,
+        on_ready=lambda: say("\n".join(lines)),
+    )
+    try:
+        return supervisor.run()
+    finally:
+        for row in sockets:
+            for bound in row:
+                bound.close()
+
+
+def _work(config: Config, reload: Load, assignment: Assignment) -> int:
+    _become(config.server.user)
+    return run_worker(config, reload, assignment)
+
+
+def _purpose(role: str, config: Config) -> str:
+    if role == "mx":
+        return f"mail for {', '.join(config.domains.local)}, kept in {config.domains.maildir}"
+    return "STARTTLS and AUTH" if role == "submission" else "TLS and AUTH"
+
+
+def _bind(config: Config) -> list[list[socket.socket]]:
+    """One socket for each worker and listener; a port 0 is chosen once and shared by all workers."""
+    workers = config.server.workers
+    rows: list[list[socket.socket]] = []
+    try:
+        for index in range(workers):
+            row: list[socket.socket] = []
+            rows.append(row)
+            for place, listener in enumerate(config.listener):
+                port = listener.port or (rows[0][place].getsockname()[1] if index else 0)
+                row.append(bind(listener.address, port, shared=workers > 1))
+    except ListenError as error:
+        for row in rows:
+            for bound in row:
+                bound.close()
+        raise CannotServe(str(error)) from None
+    return rows
+
+
+def certificate_paths(config: Config) -> tuple[Path, Path]:
+    """The certificate and key in use."""
+    if config.tls.certificate:
+        return Path(config.tls.certificate), Path(config.tls.key)
+    directory = Path(config.server.state_dir) / "tls"
+    return directory / "self-signed.pem", directory / "self-signed.key"
+
+
+def _check_certificate(config: Config, state: Path) -> None:
+    try:
+        if not config.tls.certificate:
+            now = datetime.datetime.now(datetime.UTC)
+            path, _, is_new = make_self_signed(state / "tls", config.server.hostname, now)
+            if is_new:
+                events.emit(
+                    "tls.self_signed",
+                    certificate=str(path),
+                    advice="mail programs will not trust it; set [tls] certificate and key",
+                )
+        certificate, key = certificate_paths(config)
+        server_context(certificate, key, minimum=config.tls.minimum)
+    except TlsError as error:
+        raise CannotServe(str(error)) from None
+
+
+def _first_account(config: Config, state: Path) -> str | None:
+    """On the first run there is an administrator; his password, if he was made now."""
+    accounts = SqliteAccounts(state / "accounts.db")
+    try:
+        if accounts.all():
+            return None
+        password = secrets.token_urlsafe(12)
+        domain = config.domains.local[0]
+        identities = [f"*@{local}" for local in config.domains.local]
+        accounts.add(f"admin@{domain}", password, identities=identities, is_admin=True)
+        return password
+    finally:
+        accounts.close()
+
+
+def _allow_many_files(config: Config) -> None:
+    wanted = config.limits.connections + config.delivery.connections + 256
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        ceiling = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
+
+
+def _user(name: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        raise CannotServe(f"[server] user: there is no user {name!r} on this machine") from None
+
+
+def _give_to_user(config: Config, state: Path) -> None:
+    if not config.server.user:
+        return
+    owner = _user(config.server.user)
+    if os.geteuid() != 0:
+        raise CannotServe("[server] user: only a start as root can become another user")
+    for path in [state, *state.rglob("*")]:
+        os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+
+
+def _become(name: str) -> None:
+    if not name:
+        return
+    owner = _user(name)
+    os.setgroups([])
+    os.setgid(owner.pw_gid)
+    os.setuid(owner.pw_uid)

@@ -1,0 +1,177 @@
+"""DNS as values: found, no data, no such name, or not to be had now; never an exception.
+
+aiodns (c-ares) asks; a bounded cache with the records' own times to live answers the rest, and questions asked at
+the same time share one query. Private addresses are not filtered here: that is road/policy.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Protocol, TypeVar
+
+import aiodns
+import pycares
+
+from postroad.clock import Clock, SystemClock
+
+MAX_MX = 500
+"""MX records read of one answer (H-09)."""
+MAX_ADDRESSES = 32
+
+
+class DnsStatus(Enum):
+    """How a question was answered."""
+
+    FOUND = auto()
+    NO_DATA = auto()
+    """The name exists, but has no record of that type."""
+    NO_DOMAIN = auto()
+    """NXDOMAIN."""
+    TEMPORARY = auto()
+    """No answer now: a time-out, SERVFAIL, or a server that refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class MxAnswer:
+    """`records`: (preference, host), host in lower case without its final dot; a null MX is `((0, ""),)`."""
+
+    status: DnsStatus
+    records: tuple[tuple[int, str], ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressAnswer:
+    """`addresses`: A first, then AAAA, as text."""
+
+    status: DnsStatus
+    addresses: tuple[str, ...] = ()
+    detail: str = ""
+
+
+class Resolver(Protocol):
+    """What the road asks of DNS."""
+
+    async def mx(self, domain: str) -> MxAnswer:
+        """The MX records of a domain (A-labels)."""
+        ...
+
+    async def addresses(self, host: str) -> AddressAnswer:
+        """The A and AAAA records of a host; an address literal is its own."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+_STATUS = {
+    pycares.errno.ARES_ENODATA: DnsStatus.NO_DATA,
+    pycares.errno.ARES_ENOTFOUND: DnsStatus.NO_DOMAIN,
+}
+
+Answer = TypeVar("Answer", MxAnswer, AddressAnswer)
+
+
+class DnsResolver:
+    """Asks `nameserver` (`HOST:PORT`, or None for the system's). Times in seconds."""
+
+    def __init__(
+        self,
+        nameserver: str | None = None,
+        *,
+        timeout_s: float = 5.0,
+        tries: int = 2,
+        cache_size: int = 10_000,
+        max_ttl_s: float = 3600.0,
+        negative_ttl_s: float = 60.0,
+        concurrency: int = 500,
+        clock: Clock | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._cache: OrderedDict[tuple[str, str], tuple[float, Any]] = OrderedDict()
+        self._cache_size = cache_size
+        self._max_ttl_s = max_ttl_s
+        self._negative_ttl_s = negative_ttl_s
+        self._asked: dict[tuple[str, str], asyncio.Future[Any]] = {}
+        self._places = asyncio.Semaphore(concurrency)
+        self._dns = aiodns.DNSResolver(
+            nameservers=[nameserver] if nameserver else None,
+            timeout=timeout_s,
+            tries=tries,
+            lookups="b",
+        )
+
+    async def mx(self, domain: str) -> MxAnswer:
+        """MX records, by preference."""
+        return await self._once(("MX", domain), lambda: self._ask_mx(domain))
+
+    async def addresses(self, host: str) -> AddressAnswer:
+        """A and AAAA records; temporary only where neither came."""
+        try:
+            return AddressAnswer(DnsStatus.FOUND, (str(ipaddress.ip_address(host)),))
+        except ValueError:
+            return await self._once(("A", host), lambda: self._ask_addresses(host))
+
+    async def close(self) -> None:
+        """Give up what is still asked."""
+        await self._dns.close()
+
+    async def _once(self, key: tuple[str, str], ask: Callable[[], Awaitable[tuple[Answer, float]]]) -> Answer:
+        """From the cache, or by the query under way for the same question, or by a new one."""
+        now = self._clock.monotonic()
+        cached = self._cache.get(key)
+        if cached is not None and cached[0] > now:
+            self._cache.move_to_end(key)
+            return cached[1]  # type: ignore[no-any-return]
+        waiting = self._asked.get(key)
+        if waiting is None:
+            waiting = asyncio.ensure_future(self._fetch(key, ask))
+            self._asked[key] = waiting
+            waiting.add_done_callback(lambda _: self._asked.pop(key, None))
+        return await asyncio.shield(waiting)  # type: ignore[no-any-return]
+
+    async def _fetch(self, key: tuple[str, str], ask: Callable[[], Awaitable[tuple[Answer, float]]]) -> Answer:
+        async with self._places:
+            answer, ttl = await ask()
+        if answer.status is not DnsStatus.TEMPORARY and self._cache_size:
+            ttl = ttl if answer.status is DnsStatus.FOUND else self._negative_ttl_s
+            self._cache[key] = (self._clock.monotonic() + min(ttl, self._max_ttl_s), answer)
+            while len(self._cache) > self._cache_size:
+                self._cache.popitem(last=False)
+        return answer
+
+    async def _query(self, name: str, kind: str) -> tuple[DnsStatus, list[Any], float, str]:
+        try:
+            result = await self._dns.query_dns(name, kind)
+        except aiodns.error.DNSError as error:
+            code = error.args[0] if error.args else 0
+            words = str(error.args[1]) if len(error.args) > 1 else "no answer"
+            return _STATUS.get(code, DnsStatus.TEMPORARY), [], 0.0, words.lower()
+        except (ValueError, UnicodeError) as error:
+            return DnsStatus.NO_DOMAIN, [], 0.0, str(error)
+        wanted = {"MX": pycares.QUERY_TYPE_MX, "A": pycares.QUERY_TYPE_A, "AAAA": pycares.QUERY_TYPE_AAAA}[kind]
+        found = [record for record in result.answer if record.type == wanted]
+        ttl = min((float(record.ttl) for record in found), default=0.0)
+        return (DnsStatus.FOUND if found else DnsStatus.NO_DATA), found, ttl, ""
+
+    async def _ask_mx(self, domain: str) -> tuple[MxAnswer, float]:
+        status, found, ttl, detail = await self._query(domain, "MX")
+        records = sorted(
+            (int(record.data.priority), str(record.data.exchange).rstrip(".").lower()) for record in found[:MAX_MX]
+        )
+        return MxAnswer(status, tuple(records), detail), ttl
+
+    async def _ask_addresses(self, host: str) -> tuple[AddressAnswer, float]:
+        v4, v6 = await asyncio.gather(self._query(host, "A"), self._query(host, "AAAA"))
+        found = [str(record.data.addr) for record in [*v4[1], *v6[1]]][:MAX_ADDRESSES]
+        if found:
+            return AddressAnswer(DnsStatus.FOUND, tuple(found)), min(part[2] for part in (v4, v6) if part[1])
+        for status in (DnsStatus.TEMPORARY, DnsStatus.NO_DATA, DnsStatus.NO_DOMAIN):
+            for part in (v4, v6):
+                if part[0] is status:
+                    return AddressAnswer(status, (), part[3]), 0.0
+        return AddressAnswer(DnsStatus.NO_DATA), 0.0
