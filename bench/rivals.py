@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from peers.postfix import Postfix
 from peers.processes import free_ports
+from peers.server import DOMAIN as LOCAL
 from peers.server import Server
 
 if TYPE_CHECKING:
@@ -86,10 +87,11 @@ def rivals(base: Path, *, relay_port: int | None = None) -> Iterator[tuple[Rival
 
 
 def _our_settings(relay_port: int | None) -> Settings:
-    route: dict[str, object] = {"domain": "*", "host": "127.0.0.1", "port": relay_port}
+    route: dict[str, object] = {"domain": RECIPIENT_DOMAIN, "host": "127.0.0.1", "port": relay_port}
     if relay_port is None:
-        route = {"domain": "*", "discard": True}
-    return {"route": [route], "delivery": {"allow_private": True}}
+        route = {"domain": RECIPIENT_DOMAIN, "discard": True}
+    # The MX port takes mail for local domains only; the route then says where it goes on to.
+    return {"domains": {"local": [LOCAL, RECIPIENT_DOMAIN], "mailboxes": "any"}, "route": [route]}
 
 
 def in_turn(pair: tuple[Rival, Rival], number: int) -> tuple[Rival, Rival]:

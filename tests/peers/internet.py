@@ -25,6 +25,8 @@ from peers.server import DOMAIN, Server
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from dns_server import Zone
+
     from peers.server import Section, Settings
 
 USER = f"dave@{DOMAIN}"
@@ -50,8 +52,7 @@ def mail_host(*, dns_port: int = 0) -> Iterator[MailHost]:
         certificate = _certificate(Path(name))
         host = stack.enter_context(Namespace())
         postfix = stack.enter_context(Postfix(address=host.address, port=25, namespace=host, certificate=certificate))
-        dns = stack.enter_context(DnsServer(port=dns_port))
-        _fill(dns, host.address)
+        dns = stack.enter_context(DnsServer(_zone(host.address), port=dns_port))
         yield MailHost(postfix=postfix, dns=dns.address)
 
 
@@ -82,10 +83,12 @@ def _certificate(directory: Path) -> tuple[Path, Path]:
     return chain, key
 
 
-def _fill(dns: DnsServer, address: str) -> None:
-    dns.add(POSTFIX_DOMAIN, "MX", f"10 mx.{POSTFIX_DOMAIN}.")
-    dns.add(f"mx.{POSTFIX_DOMAIN}", "A", address)
-    dns.add("unreachable.test", "MX", "10 mx.unreachable.test.")
-    # Nothing listens there: refused at once.
-    dns.add("mx.unreachable.test", "A", "127.99.99.99")
-    dns.add("nullmx.test", "MX", "0 .")
+def _zone(address: str) -> Zone:
+    return {
+        POSTFIX_DOMAIN: {"MX": [(10, f"mx.{POSTFIX_DOMAIN}")]},
+        f"mx.{POSTFIX_DOMAIN}": {"A": [address]},
+        "unreachable.test": {"MX": [(10, "mx.unreachable.test")]},
+        # Nothing listens there: refused at once.
+        "mx.unreachable.test": {"A": ["127.99.99.99"]},
+        "nullmx.test": {"MX": [(0, "")]},
+    }

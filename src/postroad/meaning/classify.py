@@ -114,7 +114,9 @@ class Rule:
 
 _ABOUT_MAILBOX = frozenset({Kind.MAILBOX_UNKNOWN, Kind.MAILBOX_DISABLED, Kind.MAILBOX_FULL})
 _AFTER_MAIL = frozenset({Phase.RCPT, Phase.DATA, Phase.BODY})
-_BEFORE_MAIL = frozenset({Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.STARTTLS, Phase.AUTH, Phase.RSET, Phase.QUIT})
+_BEFORE_MAIL = frozenset(
+    {Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.STARTTLS, Phase.AUTH, Phase.RSET, Phase.QUIT}
+)
 
 _SCOPES = {
     Kind.MAILBOX_UNKNOWN: Scope.RECIPIENT,
@@ -232,7 +234,6 @@ def rules() -> tuple[Rule, ...]:
 
 
 def _compiled(data: dict[str, Any]) -> Iterator[Rule]:
-    words = {name: text.strip() for name, text in data.get("words", {}).items()}
     for row in data["rule"]:
         text = row.get("text")
         yield Rule(
@@ -241,7 +242,7 @@ def _compiled(data: dict[str, Any]) -> Iterator[Rule]:
             phases=frozenset(Phase(phase) for phase in row.get("phases", ())),
             codes=frozenset(row.get("codes", ())),
             enhanced=frozenset(_pattern(status) for status in row.get("enhanced", ())),
-            text=None if text is None else re.compile(_spelled_out(text, words), re.IGNORECASE | re.VERBOSE),
+            text=None if text is None else re.compile("|".join(text), re.IGNORECASE),
             provider=row.get("provider"),
             confidence=row.get("confidence", 0.9),
             examples=tuple(row["examples"]),
@@ -252,13 +253,6 @@ def _pattern(status: str) -> tuple[int, int, int]:
     """`5.1.1`, or `*.1.1` for any class."""
     first, subject, detail = status.split(".")
     return 0 if first == "*" else int(first), int(subject), int(detail)
-
-
-def _spelled_out(text: str, words: dict[str, str]) -> str:
-    """The pattern with its `{name}`s replaced by the alternatives that [words] gives them."""
-    for name, pattern in words.items():
-        text = text.replace("{" + name + "}", f"(?:{pattern})")
-    return text
 
 
 def parse_example(line: str) -> tuple[Phase, Reply]:

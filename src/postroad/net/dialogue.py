@@ -41,6 +41,8 @@ class Connection(asyncio.Protocol):
         self.endpoint = endpoint
         self.greeting = Reply(220)
         self.tls: TlsInfo | None = None
+        self.credentials: Credentials | None = None
+        """Who we are to the server, once authenticated."""
         self.transactions = 0
         self._loop = asyncio.get_running_loop()
         self._timeouts = timeouts
@@ -327,6 +329,7 @@ class Connection(asyncio.Protocol):
             raise DialogueError(Phase.AUTH, str(error), said) from None
         if not said.is_positive:
             raise DialogueError(Phase.AUTH, "refused", said)
+        self.credentials = credentials
 
 
 async def connect(

@@ -132,7 +132,7 @@ class DnsResolver:
             waiting = asyncio.ensure_future(self._fetch(key, ask))
             self._asked[key] = waiting
             waiting.add_done_callback(lambda _: self._asked.pop(key, None))
-        return await asyncio.shield(waiting)  # type: ignore[no-any-return]
+        return await asyncio.shield(waiting)
 
     async def _fetch(self, key: tuple[str, str], ask: Callable[[], Awaitable[tuple[Answer, float]]]) -> Answer:
         async with self._places:
