@@ -16,6 +16,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
+from tempfile import gettempdir
 
 from bench.load import message
 from bench.machine import print_machine, print_table
@@ -210,9 +212,6 @@ def print_outcome(outcome: Outcome) -> None:
 
 
 def main() -> None:
-    from pathlib import Path
-    from tempfile import gettempdir
-
     print_machine(Path(gettempdir()))
     outcome = run_kills()
     print_outcome(outcome)

@@ -1,6 +1,6 @@
 """Postroad: a complete SMTP system. It carries mail and verifies addresses, by one road.
 
-    from postroad import Client, Server, verify, classify
+from postroad import Client, Server, verify, classify
 """
 
 from __future__ import annotations

@@ -70,7 +70,9 @@ def machine_name() -> str:
     return name if "." in name and not name.endswith((".arpa", ".localdomain")) else "localhost"
 
 
-def load_config(path: Path | None, environment: Mapping[str, str], overrides: Overrides) -> Config | list[ConfigMistake]:
+def load_config(
+    path: Path | None, environment: Mapping[str, str], overrides: Overrides
+) -> Config | list[ConfigMistake]:
     """Configuration from file, environment and command line."""
     loaded = load(path, environment)
     return loaded if isinstance(loaded, list) else overrides.apply(loaded)

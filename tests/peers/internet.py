@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import trustme
-from dns_server import DnsServer
 
+from dns_server import DnsServer
 from peers.netns import Namespace
 from peers.postfix import DOMAIN as POSTFIX_DOMAIN
 from peers.postfix import Postfix
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from dns_server import Zone
-
     from peers.server import Section, Settings
 
 USER = f"dave@{DOMAIN}"

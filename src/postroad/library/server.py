@@ -20,8 +20,8 @@ from collections.abc import Awaitable
 from types import TracebackType
 from typing import Any
 
-from postroad.message.envelope import BodyType, Envelope, Notify, Recipient, Return
 from postroad.net.listen import bind
+from postroad.receive.accept import to_envelope
 from postroad.receive.auth import BAD_CREDENTIALS
 from postroad.receive.caller import Caller, Role
 from postroad.receive.checks import Checks
@@ -45,7 +45,7 @@ class Server:
 
     - `hello(caller, name)`, `mail(caller, reverse_path)`, `rcpt(caller, address)`;
     - `message(caller, envelope, body)`: return None (250) only once the message is safe;
-    - `auth(caller, username, password) -> bool`: offers AUTH PLAIN and LOGIN inside TLS.
+    - `auth(peer, username, password) -> bool`: offers AUTH PLAIN and LOGIN inside TLS.
 
     `port` 0 takes a free one, told by `server.port`. `tls` offers STARTTLS, or with `implicit_tls` TLS at once.
     """
@@ -104,7 +104,7 @@ class Server:
         self._sweeper = loop.create_task(self._sweep())
 
     def _station(self) -> Station:
-        hooks = _Hooks(self._handler)
+        hooks = _Hooks(self._handler, self._settings.hostname)
         return Station(
             settings=self._settings,
             role=Role.MX,
@@ -150,24 +150,25 @@ class Server:
 class _Hooks:
     """The handler's methods in the shapes that a session asks for."""
 
-    def __init__(self, handler: object) -> None:
+    def __init__(self, handler: object, hostname: str) -> None:
         self._handler = handler
+        self._hostname = hostname
 
     def _call(self, name: str, *arguments: object) -> Any:
         method = getattr(self._handler, name, None)
         return None if method is None else method(*arguments)
 
-    def hello(self, caller: Caller, event: HelloReceived) -> Reply | None | Awaitable[Reply | None]:
+    def hello(self, caller: Caller, event: HelloReceived) -> Reply | Awaitable[Reply | None] | None:
         return self._call("hello", caller, event.name)  # type: ignore[no-any-return]
 
-    def mail(self, caller: Caller, event: MailReceived) -> Reply | None | Awaitable[Reply | None]:
+    def mail(self, caller: Caller, event: MailReceived) -> Reply | Awaitable[Reply | None] | None:
         return self._call("mail", caller, event.reverse_path)  # type: ignore[no-any-return]
 
-    def rcpt(self, caller: Caller, event: RcptReceived) -> Reply | None | Awaitable[Reply | None]:
+    def rcpt(self, caller: Caller, event: RcptReceived) -> Reply | Awaitable[Reply | None] | None:
         return self._call("rcpt", caller, event.forward_path)  # type: ignore[no-any-return]
 
-    def message(self, caller: Caller, event: MessageReceived) -> Reply | None | Awaitable[Reply | None]:
-        return self._call("message", caller, to_envelope(event), event.body)  # type: ignore[no-any-return]
+    def message(self, caller: Caller, event: MessageReceived) -> Reply | Awaitable[Reply | None] | None:
+        return self._call("message", caller, to_envelope(event, self._hostname, event.body), event.body)  # type: ignore[no-any-return]
 
     async def check_password(self, username: str, authzid: str, password: str, peer: str) -> Reply | None:
         outcome = self._call("auth", peer, username, password)
@@ -181,32 +182,10 @@ class _Hooks:
         return None
 
     def scram_keys(self, username: str, authzid: str) -> ScramKeys:
-        raise NotImplementedError("SCRAM is not offered")
+        raise LookupError(f"SCRAM is not offered to {username}")
 
     async def failed(self, username: str, peer: str) -> None:
         return None
 
     def succeeded(self, username: str, peer: str) -> None:
         return None
-
-
-def to_envelope(event: MessageReceived) -> Envelope:
-    """The envelope of a message as the session received it."""
-    parameters = event.mail.parameters
-    return Envelope(
-        reverse_path=event.mail.reverse_path,
-        recipients=tuple(
-            Recipient(
-                recipient.forward_path,
-                None
-                if recipient.parameters.notify is None
-                else frozenset(Notify(word) for word in recipient.parameters.notify),
-                recipient.parameters.orcpt,
-            )
-            for recipient in event.recipients
-        ),
-        body_type=BodyType(parameters.body) if parameters.body else BodyType.SEVEN_BIT,
-        smtputf8=parameters.smtputf8,
-        ret=Return(parameters.ret) if parameters.ret else None,
-        envid=parameters.envid,
-    )

@@ -20,7 +20,6 @@ from postroad.smtp.server_events import MessageReceived, RcptReceived
 from postroad.store.spool import Queued, Spool, SpooledMessage, SpoolError, Trace
 
 _NO_STORAGE = reply(452, "Insufficient system storage: try again later", "4.3.1")
-_SEVEN_BIT, _EIGHT_BIT = BodyType.SEVEN_BIT, BodyType.EIGHT_BIT
 
 
 class Acceptor:
@@ -75,33 +74,23 @@ class Acceptor:
     def _message(
         self, message_id: int, queue_id: str, caller: Caller, event: MessageReceived, now: float
     ) -> SpooledMessage:
-        parameters = event.mail.parameters
         body = event.body
         if caller.role.is_submission:
             body = fix_submission(body, now=now, message_id=f"{queue_id}@{self.hostname}")
-        only = event.recipients[0].forward_path if len(event.recipients) == 1 else None
+        envelope = to_envelope(event, self.hostname, body)
+        recipients = envelope.recipients
         trace = received_header(
             hello=caller.hello,
             peer=caller.peer,
             by=self.hostname,
             protocol=caller.protocol,
             queue_id=queue_id,
-            recipient=self._placed(only) if only is not None else None,
+            recipient=recipients[0].address if len(recipients) == 1 else None,
             now=now,
         )
-        declared = BodyType(parameters.body) if parameters.body else _SEVEN_BIT
-        if declared is _SEVEN_BIT and not body.isascii():
-            declared = _EIGHT_BIT
         return SpooledMessage(
             id=message_id,
-            envelope=Envelope(
-                reverse_path=event.mail.reverse_path,
-                recipients=tuple(self._recipient(recipient) for recipient in event.recipients),
-                body_type=declared,
-                smtputf8=parameters.smtputf8,
-                ret=Return(parameters.ret) if parameters.ret else None,
-                envid=parameters.envid,
-            ),
+            envelope=envelope,
             body=trace + body,
             received_at=now,
             expires_at=now + self.lifetime_s,
@@ -113,11 +102,28 @@ class Acceptor:
             ),
         )
 
-    def _placed(self, address: Address) -> Address:
-        """`<postmaster>` alone is the postmaster of this host (RFC 5321 §4.1.1.3)."""
-        return address if address.domain else Address("postmaster", self.hostname)
 
-    def _recipient(self, event: RcptReceived) -> Recipient:
-        parameters = event.parameters
-        notify = frozenset(Notify(word) for word in parameters.notify) if parameters.notify is not None else None
-        return Recipient(self._placed(event.forward_path), notify, parameters.orcpt)
+def to_envelope(event: MessageReceived, hostname: str, body: bytes) -> Envelope:
+    """The envelope of a message as a session received it; `<postmaster>` becomes the postmaster of `hostname`."""
+    parameters = event.mail.parameters
+    declared = BodyType(parameters.body) if parameters.body else BodyType.SEVEN_BIT
+    if declared is BodyType.SEVEN_BIT and not body.isascii():
+        declared = BodyType.EIGHT_BIT
+    return Envelope(
+        reverse_path=event.mail.reverse_path,
+        recipients=tuple(_recipient(recipient, hostname) for recipient in event.recipients),
+        body_type=declared,
+        smtputf8=parameters.smtputf8,
+        ret=Return(parameters.ret) if parameters.ret else None,
+        envid=parameters.envid,
+    )
+
+
+def _recipient(event: RcptReceived, hostname: str) -> Recipient:
+    parameters = event.parameters
+    notify = frozenset(Notify(word) for word in parameters.notify) if parameters.notify is not None else None
+    return Recipient(_placed(event.forward_path, hostname), notify, parameters.orcpt)
+
+
+def _placed(address: Address, hostname: str) -> Address:
+    return address if address.domain else Address("postmaster", hostname)

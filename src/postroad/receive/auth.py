@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Protocol
 
 from postroad.clock import Clock
 from postroad.smtp.reply import Reply, reply
@@ -22,7 +23,6 @@ from postroad.store.accounts import Account, Accounts, hash_password, verify_pas
 
 BAD_CREDENTIALS = reply(535, "Authentication credentials invalid", "5.7.8")
 _TRY_LATER = reply(454, "Too many failed attempts: try again later", "4.7.0")
-_UNAVAILABLE = reply(454, "Temporary authentication failure", "4.7.0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +64,36 @@ class FailureTable:
         self._failures.pop(key, None)
 
 
+class Authority(Protocol):
+    """What a session asks about users."""
+
+    async def check_password(self, username: str, authzid: str, password: str, peer: str) -> Reply | None:
+        """None where the password is right and the user acts for himself; else the refusal."""
+        ...
+
+    def scram_keys(self, username: str, authzid: str) -> ScramKeys:
+        """Keys for SCRAM; never tells that a user is unknown."""
+        ...
+
+    def bar(self, username: str, peer: str) -> Reply | None:
+        """The refusal for one who is not even heard."""
+        ...
+
+    def account(self, username: str) -> Account | None:
+        """The account of a user who has proven himself."""
+        ...
+
+    async def failed(self, username: str, peer: str) -> None:
+        """Count a failure."""
+        ...
+
+    def succeeded(self, username: str, peer: str) -> None:
+        """Note a success."""
+        ...
+
+
 class Authenticator:
-    """One for a worker. `secret` keys the digests and the made-up keys of unknown users."""
+    """The Authority over an account store; one for a worker. `secret` keys digests and the made-up keys of the unknown."""
 
     def __init__(
         self, accounts: Accounts, executor: Executor, clock: Clock, *, secret: bytes, limits: AuthLimits | None = None
@@ -149,8 +177,3 @@ class Authenticator:
     def succeeded(self, username: str, peer: str) -> None:
         """Forget the failures of this user from this peer."""
         self._failures.clear(f"user {username.lower()} {peer}")
-
-
-def unavailable() -> Reply:
-    """When the account store cannot be asked."""
-    return _UNAVAILABLE

@@ -16,7 +16,7 @@ from typing import Any, assert_never, cast
 
 from postroad.events import emit
 from postroad.net.fault import explain_fault
-from postroad.receive.auth import Authenticator
+from postroad.receive.auth import Authority
 from postroad.receive.caller import Caller, Role
 from postroad.receive.checks import Checks, Decision
 from postroad.receive.limits import Budget, Gate
@@ -42,7 +42,7 @@ _TOO_LONG = reply(421, "Session lasts too long", "4.4.2")
 _LOCAL_ERROR = reply(451, "Local error in processing", "4.3.0")
 _NO_TLS = reply(454, "TLS not available", "4.7.0")
 
-Accept = Callable[[Caller, MessageReceived], "Reply | None | Awaitable[Reply | None]"]
+Accept = Callable[[Caller, MessageReceived], "Reply | Awaitable[Reply | None] | None"]
 """Keeps a message; 250 (or None) only once it is safe."""
 
 
@@ -67,7 +67,7 @@ class Station:
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     """Runs a coroutine under the worker's task group."""
     nonce: Callable[[], str]
-    authenticator: Authenticator | None = None
+    authenticator: Authority | None = None
     tls: ssl.SSLContext | None = None
     timeouts: SessionTimeouts = field(default_factory=SessionTimeouts)
     gate: Gate = field(default_factory=lambda: Gate(10_000, 10_000))
@@ -83,7 +83,7 @@ class Roll:
 
     def sweep(self, now: float) -> None:
         """Close every session whose deadline has passed; called once a second or so."""
-        for session in [session for session in self.sessions if session.deadline < now]:
+        for session in [session for session in self.sessions if session.deadline < now or session.until < now]:
             session.expire(now)
 
     def drain(self) -> None:
@@ -416,7 +416,10 @@ class Reception(asyncio.Protocol):
 
     def expire(self, now: float) -> None:
         """The client was too slow, or has stayed too long."""
-        self._say_goodbye(_TIMED_OUT if now < self.until else _TOO_LONG)
+        if self._session.is_closed and self._transport is not None:
+            self._transport.abort()  # it does not even take its goodbye
+        else:
+            self._say_goodbye(_TIMED_OUT if now < self.until else _TOO_LONG)
 
     def drain(self) -> None:
         """Close now if that loses nothing."""

@@ -1,0 +1,261 @@
+"""One attempt: a message to the recipients of one domain, over the road or into local mailboxes.
+
+Route → connection → transaction, in as many transactions as the host's and the site's limits ask for; what came of it
+is an `Outcome` for each recipient, always. Refusals and faults of hosts are outcomes, never exceptions. What an outcome
+leads to (another try, a bounce) is deliver/settle.py's to judge; when to try is deliver/worker.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from postroad.deliver.fitness import fit, rcpt_for
+from postroad.deliver.local import Maildirs
+from postroad.deliver.ports import Lease, Pool, Router
+from postroad.meaning.classify import Kind, Meaning, classify
+from postroad.net.dialogue import Connection
+from postroad.road.pool import ConnectFailure
+from postroad.road.route import Route, RouteFailure
+from postroad.smtp.errors import LocalProtocolError
+from postroad.smtp.outcome import Phase, RecipientResult
+from postroad.smtp.reply import Reply, reply
+from postroad.store.spool import Queued, SpooledMessage
+
+MAX_FRESH_STARTS = 2
+"""How often a transaction that a reused connection lost before the message was sent begins again at once."""
+
+_BEFORE_BODY = (Phase.MAIL, Phase.RCPT, Phase.DATA)
+_UNSENDABLE = reply(553, "The address cannot be written as a command", "5.1.3")
+_DISCARDED = reply(250, "Discarded, as the configuration says", "2.0.0")
+_STORED = classify(Phase.BODY, Reply(250))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of an attempt for one recipient."""
+
+    meaning: Meaning
+    phase: Phase
+    reply: Reply | None
+    """The words that decided; ours where `host` is empty."""
+    host: str = ""
+    """Name of the host that said them, or that could not be reached."""
+    detail: str = ""
+    """Why there is no reply."""
+    is_local: bool = False
+    """Into a mailbox here: final delivery."""
+    passes_dsn_on: bool = False
+    """The next host has taken over what was asked about notifications."""
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether responsibility for the message has passed on: only the reply to the body says so."""
+        return self.phase is Phase.BODY and self.reply is not None and self.reply.is_positive
+
+    @property
+    def is_unknown(self) -> bool:
+        """The message was sent and no answer came: it may have been taken (RFC 1047)."""
+        return self.phase is Phase.BODY and self.reply is None
+
+
+Outcomes = dict[int, Outcome]
+"""By the row of the recipient (`Queued.id`)."""
+
+
+class Attempter:
+    """Makes attempts. `is_local` tells the domains whose mailboxes are in `maildirs`.
+
+    `in_thread` runs a blocking call beside the event loop."""
+
+    def __init__(
+        self,
+        router: Router,
+        pool: Pool,
+        *,
+        maildirs: Maildirs | None = None,
+        is_local: Callable[[str], bool] = lambda domain: False,
+        in_thread: Callable[..., Awaitable[list[Reply]]] = asyncio.to_thread,
+    ) -> None:
+        self._router = router
+        self._pool = pool
+        self._maildirs = maildirs
+        self._is_local = is_local
+        self._in_thread = in_thread
+
+    async def attempt(self, message: SpooledMessage, queued: Sequence[Queued]) -> Outcomes:
+        """Deliver to recipients of one domain; an outcome for each of them."""
+        domain = queued[0].recipient.address.domain
+        if self._maildirs is not None and (not domain or self._is_local(domain)):
+            said = await self._in_thread(self._maildirs.deliver, message, queued)
+            return {one.id: _local_outcome(each) for one, each in zip(queued, said, strict=True)}
+        route = await self._router.route(domain)
+        if isinstance(route, RouteFailure):
+            return dict.fromkeys((one.id for one in queued), _unrouted(route))
+        if route.is_discard:
+            outcome = Outcome(meaning=_STORED, phase=Phase.BODY, reply=_DISCARDED, passes_dsn_on=True)
+            return dict.fromkeys((one.id for one in queued), outcome)
+        return await self._over_the_road(message, queued, route)
+
+    async def _over_the_road(self, message: SpooledMessage, queued: Sequence[Queued], route: Route) -> Outcomes:
+        outcomes: Outcomes = {}
+        pending = queued
+        fresh_starts = 0
+        while pending:
+            lease = await self._connection(route)
+            if isinstance(lease, Outcome):
+                outcomes.update(dict.fromkeys((one.id for one in pending), lease))
+                break
+            was_used = lease.connection.transactions > 0
+            limit = _recipients_at_once(route, lease.connection)
+            batch, rest = pending[:limit], pending[limit:]
+            found = await _transact(message, batch, lease)
+            if was_used and fresh_starts < MAX_FRESH_STARTS and _was_stale(found):
+                # The host closed an idle connection while we began to use it: that says nothing of the message.
+                fresh_starts += 1
+                continue
+            if any(_is_unwelcome(outcome) for outcome in found.values()):
+                lease.trouble()
+            again = _to_repeat(batch, found)
+            for one in again:
+                del found[one.id]
+            outcomes.update(found)
+            pending = [*again, *rest] if again else rest
+        return outcomes
+
+    async def _connection(self, route: Route) -> Lease | Outcome:
+        got = self._pool.try_acquire(route) or await self._pool.acquire(route)
+        if isinstance(got, RouteFailure):
+            return _unrouted(got)
+        if isinstance(got, ConnectFailure):
+            return _unconnected(got)
+        return got
+
+
+def _recipients_at_once(route: Route, connection: Connection) -> int:
+    """What the site and the host (LIMITS RCPTMAX, RFC 9422) take in one transaction."""
+    limit = route.site.limits.recipients_per_message
+    told = connection.capabilities.limits.get("RCPTMAX")
+    return max(1, limit if told is None else min(limit, told))
+
+
+async def _transact(message: SpooledMessage, batch: Sequence[Queued], lease: Lease) -> Outcomes:
+    """One transaction on a leased connection, which is given back whatever happens."""
+    connection = lease.connection
+    host = connection.endpoint.host
+    offered = connection.capabilities
+    outcomes: Outcomes = {}
+    is_reusable = False
+    try:
+        fitting = fit(message.envelope, message.body, [one.recipient for one in batch], offered)
+        if fitting.refused:
+            for one, refusal in zip(batch, fitting.refused, strict=True):
+                if refusal is not None:
+                    outcomes[one.id] = _refused_here(refusal)
+            batch = [one for one in batch if one.id not in outcomes]
+        if fitting.mail is None or not batch:
+            is_reusable = connection.is_open
+            return outcomes
+        passes_dsn_on = offered.has("DSN")
+        rcpts = [rcpt_for(one.recipient, offered) for one in batch]
+        result = await connection.transact(fitting.mail, rcpts, message.body)
+        is_reusable = connection.is_open
+    except LocalProtocolError:
+        outcomes.update(dict.fromkeys((one.id for one in batch), _refused_here(_UNSENDABLE)))
+        return outcomes
+        for one, decided in zip(batch, result.recipients, strict=True):
+            outcomes[one.id] = _outcome(decided, host, passes_dsn_on)
+        return outcomes
+    finally:
+        lease.release(reusable=is_reusable)
+
+
+def _outcome(result: RecipientResult, host: str, passes_dsn_on: bool) -> Outcome:
+    detail = result.detail
+    if result.reply is None and result.phase is Phase.BODY:
+        detail = f"{detail or 'no reply'}, after the message was sent: it may have been taken"
+    return Outcome(
+        meaning=classify(result.phase, result.reply),
+        phase=result.phase,
+        reply=result.reply,
+        host=host,
+        detail=detail,
+        passes_dsn_on=passes_dsn_on,
+    )
+
+
+def _was_stale(found: Outcomes) -> bool:
+    """Whether the connection ended before anything was decided, so that all may be said again."""
+    return all(
+        outcome.host
+        and outcome.phase in _BEFORE_BODY
+        and (outcome.reply is None or (outcome.reply.code == 421 and outcome.phase is Phase.MAIL))
+        and outcome.detail != "timed out"
+        for outcome in found.values()
+    )
+
+
+def _is_unwelcome(outcome: Outcome) -> bool:
+    """Whether the site wants less of us, or nothing: not only for this message."""
+    if outcome.reply is None or outcome.is_delivered or not outcome.host:
+        return False
+    if outcome.reply.code == 421:
+        return True
+    kind = outcome.meaning.kind
+    return (kind is Kind.RATE_LIMITED and outcome.meaning.rule == "rate-text") or (
+        kind is Kind.BLOCKED_REPUTATION and (outcome.reply.is_transient or outcome.phase is Phase.MAIL)
+    )
+
+
+def _to_repeat(batch: Sequence[Queued], found: Outcomes) -> list[Queued]:
+    """Those turned away because others had filled the transaction: they get one of their own (RFC 5321 §4.5.3.1.10)."""
+    if not any(outcome.phase is Phase.RCPT for outcome in found.values()):
+        return []
+    if not any(outcome.is_delivered for outcome in found.values()):
+        return []
+    return [one for one in batch if (outcome := found.get(one.id)) is not None and _was_crowded_out(outcome)]
+
+
+def _was_crowded_out(outcome: Outcome) -> bool:
+    said = outcome.reply
+    if outcome.phase is not Phase.RCPT or said is None or said.code not in (452, 552):
+        return False
+    status = said.enhanced
+    is_of_count = status is not None and (status.subject, status.detail) == (5, 3)
+    return is_of_count or outcome.meaning.rule == "too-many-recipients" or (said.code == 452 and status is None)
+
+
+def _local_outcome(said: Reply) -> Outcome:
+    if said.is_positive:
+        return Outcome(meaning=_STORED, phase=Phase.BODY, reply=said, is_local=True)
+    return Outcome(meaning=classify(Phase.RCPT, said), phase=Phase.RCPT, reply=said, is_local=True)
+
+
+def _refused_here(refusal: Reply) -> Outcome:
+    return Outcome(meaning=classify(Phase.RCPT, refusal), phase=Phase.RCPT, reply=refusal)
+
+
+def _unrouted(failure: RouteFailure) -> Outcome:
+    return Outcome(
+        meaning=classify(Phase.DNS, failure.reply), phase=Phase.DNS, reply=failure.reply, detail=failure.reason
+    )
+
+
+def _unconnected(failure: ConnectFailure) -> Outcome:
+    told = failure.last
+    meaning = classify(told.phase, told.reply)
+    if failure.retry_after_s is not None:
+        meaning = replace(meaning, retry_after_s=failure.retry_after_s)
+    where = f" ({told.host}[{told.address}])" if told.address else ""
+    return Outcome(meaning=meaning, phase=told.phase, reply=told.reply, host=told.host, detail=f"{told.detail}{where}")
+
+
+def failed_inside(detail: str) -> Outcome:
+    """The outcome of an attempt that a fault of our own ended: tried again, nobody is blamed."""
+    return Outcome(meaning=classify(Phase.CONNECT, None), phase=Phase.CONNECT, reply=None, detail=detail)
+
+
+def is_odd(outcome: Outcome) -> bool:
+    """A positive reply that is no delivery: counts for nothing, either way."""
+    return outcome.meaning.kind is Kind.ACCEPTED and not outcome.is_delivered

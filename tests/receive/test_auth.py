@@ -1,0 +1,101 @@
+"""Who a client is: S-25, S-26, H-07."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from postroad.receive.auth import AuthLimits, Authenticator, FailureTable
+from postroad.store.accounts import MemoryAccounts
+
+
+class SteppedClock:
+    """A clock that moves when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def wall(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def with_authenticator(use: Callable[[Authenticator, SteppedClock, MemoryAccounts], Awaitable[None]]) -> None:
+    accounts = MemoryAccounts()
+    accounts.add("ann@us.test", "right", identities=["ann@us.test"])
+    clock = SteppedClock()
+
+    async def run() -> None:
+        with ThreadPoolExecutor(2) as executor:
+            limits = AuthLimits(failures=3, window_s=60, delay_s=0)
+            await use(Authenticator(accounts, executor, clock, secret=b"k" * 32, limits=limits), clock, accounts)
+
+    asyncio.run(run())
+
+
+def test_s25_right_and_wrong_passwords() -> None:
+    async def use(authenticator: Authenticator, clock: SteppedClock, accounts: MemoryAccounts) -> None:
+        check = authenticator.check_password
+        assert await check("ann@us.test", "", "right", "192.0.2.1") is None
+        assert await check("ANN@us.test", "ann@us.test", "right", "192.0.2.1") is None
+        refusal = await check("ann@us.test", "", "wrong", "192.0.2.1")
+        assert str(refusal).startswith("535 5.7.8")
+        assert await check("nobody@us.test", "", "right", "192.0.2.1") == refusal
+
+    with_authenticator(use)
+
+
+def test_s26_the_authzid_must_be_the_user_himself() -> None:
+    async def use(authenticator: Authenticator, clock: SteppedClock, accounts: MemoryAccounts) -> None:
+        assert await authenticator.check_password("ann@us.test", "bob@us.test", "right", "192.0.2.1") is not None
+
+    with_authenticator(use)
+
+
+def test_a_remembered_password_is_forgotten_when_it_is_changed() -> None:
+    async def use(authenticator: Authenticator, clock: SteppedClock, accounts: MemoryAccounts) -> None:
+        assert await authenticator.check_password("ann@us.test", "", "right", "192.0.2.1") is None
+        accounts.set_password("ann@us.test", "new")
+        assert await authenticator.check_password("ann@us.test", "", "right", "192.0.2.1") is not None
+        assert await authenticator.check_password("ann@us.test", "", "new", "192.0.2.1") is None
+
+    with_authenticator(use)
+
+
+def test_h07_guessing_is_refused_after_a_while_and_users_elsewhere_are_unharmed() -> None:
+    async def use(authenticator: Authenticator, clock: SteppedClock, accounts: MemoryAccounts) -> None:
+        for _ in range(3):
+            await authenticator.check_password("ann@us.test", "", "guess", "192.0.2.66")
+        refusal = await authenticator.check_password("ann@us.test", "", "right", "192.0.2.66")
+        assert str(refusal).startswith("454 4.7.0")
+        assert await authenticator.check_password("ann@us.test", "", "right", "192.0.2.1") is None
+        clock.now += 61
+        assert await authenticator.check_password("ann@us.test", "", "right", "192.0.2.66") is None
+
+    with_authenticator(use)
+
+
+def test_s25_scram_keys_of_the_unknown_look_real_and_stay_the_same() -> None:
+    async def use(authenticator: Authenticator, clock: SteppedClock, accounts: MemoryAccounts) -> None:
+        unknown = authenticator.scram_keys("nobody@us.test", "")
+        assert unknown == authenticator.scram_keys("NOBODY@us.test", "")
+        known = authenticator.scram_keys("ann@us.test", "")
+        assert (known.iterations, len(known.salt), len(known.stored_key)) == (
+            unknown.iterations,
+            len(unknown.salt),
+            len(unknown.stored_key),
+        )
+        assert authenticator.scram_keys("ann@us.test", "bob@us.test") != known
+
+    with_authenticator(use)
+
+
+def test_the_table_of_failures_is_bounded() -> None:
+    table = FailureTable(replace(AuthLimits(), table_size=3))
+    for number in range(10):
+        table.add(str(number), 0.0)
+    assert len(table._failures) == 3
