@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from postroad import __version__, events
+from postroad.compose import certificate_paths
 from postroad.config import Config, ConfigMistake, load
 from postroad.net.listen import ListenError, bind, show
 from postroad.net.tls import TlsError, make_self_signed, server_context
@@ -140,14 +141,6 @@ def _bind(config: Config) -> list[list[socket.socket]]:
                 bound.close()
         raise CannotServe(str(error)) from None
     return rows
-
-
-def certificate_paths(config: Config) -> tuple[Path, Path]:
-    """The certificate and key in use."""
-    if config.tls.certificate:
-        return Path(config.tls.certificate), Path(config.tls.key)
-    directory = Path(config.server.state_dir) / "tls"
-    return directory / "self-signed.pem", directory / "self-signed.key"
 
 
 def _check_certificate(config: Config, state: Path) -> None:

@@ -161,11 +161,11 @@ async def _transact(message: SpooledMessage, batch: Sequence[Queued], lease: Lea
         rcpts = [rcpt_for(one.recipient, offered) for one in batch]
         result = await connection.transact(fitting.mail, rcpts, message.body)
         is_reusable = connection.is_open
-    except LocalProtocolError:
-        outcomes.update(dict.fromkeys((one.id for one in batch), _refused_here(_UNSENDABLE)))
-        return outcomes
         for one, decided in zip(batch, result.recipients, strict=True):
             outcomes[one.id] = _outcome(decided, host, passes_dsn_on)
+        return outcomes
+    except LocalProtocolError:
+        outcomes.update(dict.fromkeys((one.id for one in batch), _refused_here(_UNSENDABLE)))
         return outcomes
     finally:
         lease.release(reusable=is_reusable)

@@ -22,6 +22,7 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _FIELD_NAME = re.compile(rb"[!-9;-~]+")  # RFC 5322 §3.6.8
 _FIRST_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
+_LINE_BREAKING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._:%\-\[\]]")
 
 
@@ -74,7 +75,7 @@ def received_header(
     hello = _NOT_IN_NAMES.sub("?", hello) or "unknown"
     for_clause = f"\r\n\tfor <{_printable(str(recipient))}>" if recipient is not None else ""
     ours = f"by {by} with {protocol} id {queue_id}"
-    if not ours.isprintable():
+    if not ours.isprintable() and _LINE_BREAKING.search(ours):
         raise LocalProtocolError("a trace header takes no control characters: host name, protocol and id are one line")
     return (
         f"Received: from {hello} ([{_NOT_IN_NAMES.sub('?', literal)}])\r\n\t{ours}{for_clause};"
@@ -84,16 +85,14 @@ def received_header(
 
 def _printable(text: str) -> str:
     """An address made by hand may hold anything; in a header it must not end the line."""
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return text if text.isprintable() else _LINE_BREAKING.sub("?", text)
 
 
 def header_line(name: str, value: str) -> bytes:
     """One header of our own. Raises LocalProtocolError for a name or value that could begin another one (H-06)."""
     if not name.isascii() or _FIELD_NAME.fullmatch(name.encode("ascii")) is None:
         raise LocalProtocolError(f"{name[:40]!a} is no header name")
-    if not value.isprintable():
+    if not value.isprintable() and _LINE_BREAKING.search(value):
         raise LocalProtocolError(f"the value of header {name} holds a line break or another control character")
     return f"{name}: {value}\r\n".encode()
 

@@ -14,7 +14,6 @@ from enum import Enum
 from postroad.smtp.errors import RemoteProtocolError
 from postroad.smtp.reply import Reply, parse_enhanced
 
-
 MAX_AUTH_LINE_OCTETS = 12_288  # RFC 4954 §4
 
 

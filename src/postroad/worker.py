@@ -1,0 +1,293 @@
+"""One worker process: configuration → the objects of every room → one task group, until it is told to stop.
+
+The only place that knows both sides: what `receive` has committed is handed to `deliver` here. SIGTERM (or the end of
+the supervisor) drains: listeners close, sessions end as their transactions do, deliveries under way finish, the
+rest stays in the spool. SIGHUP reloads configuration and certificates for the sessions and deliveries that follow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import signal
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from postroad import compose
+from postroad.clock import SystemClock
+from postroad.config import Config, ConfigMistake
+from postroad.deliver.attempt import Attempter
+from postroad.deliver.worker import Deliverer, Surroundings
+from postroad.events import configure, emit
+from postroad.net.dialogue import client_context
+from postroad.net.resolver import DnsResolver
+from postroad.net.tls import TlsError
+from postroad.receive.accept import Acceptor
+from postroad.receive.auth import Authenticator
+from postroad.receive.caller import Role
+from postroad.receive.limits import Budget, Gate
+from postroad.receive.session import Reception, Roll, Station
+from postroad.road.pool import Pool
+from postroad.store.accounts import AccountError, SqliteAccounts
+from postroad.store.shards import adopt, find_shards, shard_path
+from postroad.store.spool import Queued, SpoolError, SpoolLocked
+from postroad.store.sqlite_spool import SqliteSpool
+from postroad.supervisor import EXIT_CANNOT_START, Assignment
+
+SWEEP_S = 1.0
+LOCK_PATIENCE_S = 10.0
+"""How long the workers of a server that was just killed may take to give their spool up."""
+
+
+def run_worker(config: Config, reload: Callable[[], Config | list[ConfigMistake]], assignment: Assignment) -> int:
+    """Serve until told to stop; returns the exit status."""
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(Worker(config, reload, assignment).run())
+    except (SpoolError, TlsError, AccountError, OSError) as error:
+        emit("worker.failed", worker=assignment.index, error=str(error))
+        return EXIT_CANNOT_START
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+class Worker:
+    """Its parts live as long as the process; what depends on the configuration is replaced on reload."""
+
+    def __init__(
+        self, config: Config, reload: Callable[[], Config | list[ConfigMistake]], assignment: Assignment
+    ) -> None:
+        self._config = config
+        self._load = reload
+        self._assignment = assignment
+        self._clock = SystemClock()
+        self._rng = random.Random(secrets.randbits(64))  # noqa: S311 - chance, not secrecy
+        self._roll = Roll()
+        self._stations: list[Station] = []
+        self._servers: list[asyncio.Server] = []
+        self._stop = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Until SIGTERM, or until the supervisor is gone."""
+        config, index = self._config, self._assignment.index
+        state = Path(config.server.state_dir)
+        self._spool = await self._open_spool(state / "spool")
+        with ThreadPoolExecutor(8, "mailbox") as self._mailbox_threads, ThreadPoolExecutor(2, "auth") as auth_threads:
+            self._accounts = SqliteAccounts(state / "accounts.db")
+            self._authenticator = Authenticator(
+                self._accounts,
+                auth_threads,
+                self._clock,
+                secret=secrets.token_bytes(32),
+                limits=compose.auth_limits(config),
+            )
+            self._gate = Gate(
+                max(1, config.limits.connections // config.server.workers), config.limits.connections_per_peer
+            )
+            self._budget = Budget(config.limits.body_memory_octets)
+            self._resolver, self._pool, attempter = self._make_road(config)
+            self._deliverer = Deliverer(
+                self._spool,
+                attempter,
+                compose.settle_policy(config),
+                Surroundings(clock=self._clock, rng=self._rng, token=lambda: secrets.token_hex(12), emit=emit),
+                compose.deliverer_settings(config),
+            )
+            try:
+                await self._serve(index)
+            finally:
+                self._accounts.close()
+
+    async def _open_spool(self, directory: Path) -> SqliteSpool:
+        directory.mkdir(parents=True, exist_ok=True)
+        index = self._assignment.index
+        deadline = self._clock.monotonic() + LOCK_PATIENCE_S
+        while True:
+            try:
+                spool = SqliteSpool.open(shard_path(directory, index), shard=index, on_damage=_report_damage)
+                break
+            except SpoolLocked:
+                if self._clock.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
+        workers = self._config.server.workers
+        for shard, path in find_shards(directory):
+            if shard >= workers and shard % workers == index:
+                try:
+                    adopted = await adopt(spool, path)
+                except SpoolError as error:
+                    emit("spool.failed", path=str(path), error=str(error))
+                    continue
+                emit("spool.adopted", shard=shard, messages=adopted.messages, damaged=len(adopted.damaged))
+        return spool
+
+    def _make_road(self, config: Config) -> tuple[DnsResolver, Pool, Attempter]:
+        resolver = DnsResolver(
+            config.dns.nameserver or None,
+            timeout_s=config.dns.timeout_s,
+            tries=config.dns.tries,
+            cache_size=config.dns.cache_size,
+            clock=self._clock,
+        )
+        router = compose.router(config, resolver, self._rng)
+        pool = Pool(compose.pool_settings(config), router.endpoints, ssl_contexts=client_context)
+        attempter = Attempter(
+            router,
+            pool,
+            maildirs=compose.maildirs(config),
+            is_local=compose.delivered_here(config).__contains__,
+            in_thread=self._in_mailbox_thread,
+        )
+        return resolver, pool, attempter
+
+    async def _in_mailbox_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._mailbox_threads, work, *arguments)
+
+    # Serving --------------------------------------------------------------------------------------------------
+
+    async def _serve(self, index: int) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_reader(self._assignment.lifeline, self._stop.set)
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            self._stations = self._make_stations(self._config)
+            delivering = tasks.create_task(self._deliverer.run())
+            sweeping = tasks.create_task(self._sweep())
+            await self._listen()
+            os.write(self._assignment.ready, b".")
+            emit("worker.serving", worker=index, pid=os.getpid())
+            await self._stop.wait()
+            await self._drain()
+            sweeping.cancel()
+            await asyncio.wait([delivering])
+        await self._pool.close()
+        await self._resolver.close()
+        await self._spool.close()
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for place, (listener, bound) in enumerate(zip(self._config.listener, self._assignment.sockets, strict=True)):
+            is_implicit = Role(listener.role) is Role.SUBMISSIONS
+            self._servers.append(
+                await loop.create_server(
+                    self._factory(place, is_implicit=is_implicit),
+                    sock=bound,
+                    ssl=self._stations[place].tls if is_implicit else None,
+                    ssl_handshake_timeout=self._config.timeouts.tls_handshake_s if is_implicit else None,
+                    backlog=1024,
+                )
+            )
+
+    def _factory(self, place: int, *, is_implicit: bool) -> Callable[[], Reception]:
+        return lambda: Reception(self._stations[place], self._roll, is_implicit_tls=is_implicit)
+
+    def _make_stations(self, config: Config) -> list[Station]:
+        acceptor = Acceptor(
+            self._spool,
+            self._clock,
+            hostname=config.server.hostname,
+            lifetime_s=config.delivery.lifetime_s,
+            on_committed=self._hand_on,
+        )
+        contexts = compose.tls_contexts(config)
+        local = compose.local_domains(config, self._accounts)
+        return [
+            Station(
+                settings=compose.server_settings(config, listener),
+                role=Role(listener.role),
+                checks=compose.checks(config, listener, local),
+                accept=acceptor.accept,
+                spawn=self._spawn,
+                nonce=lambda: secrets.token_urlsafe(18),
+                authenticator=self._authenticator,
+                tls=contexts[listener.role],
+                timeouts=compose.session_timeouts(config),
+                gate=self._gate,
+                budget=self._budget,
+            )
+            for listener in config.listener
+        ]
+
+    def _hand_on(self, queued: Sequence[Queued]) -> None:
+        self._deliverer.enqueue(queued)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> object:
+        assert self._tasks is not None
+        return self._tasks.create_task(work)
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self._roll.sweep(loop.time())
+
+    # Reload and drain -----------------------------------------------------------------------------------------
+
+    def _reload(self) -> None:
+        loaded = self._load()
+        if isinstance(loaded, list):
+            for mistake in loaded:
+                emit("config.refused", mistake=str(mistake))
+            return
+        if compose.needs_restart(self._config, loaded):
+            emit("config.refused", mistake="a changed listener, worker count or state directory needs a restart")
+            return
+        try:
+            stations = self._make_stations(loaded)
+        except TlsError as error:
+            emit("config.refused", mistake=str(error))
+            return
+        for old, new in zip(self._stations, stations, strict=True):
+            compose.keep_tls_context(old, new, loaded)
+        self._config = loaded
+        self._stations = stations
+        configure(level=loaded.log.level, as_json=loaded.log.format == "json")
+        old_pool, old_resolver = self._pool, self._resolver
+        self._resolver, self._pool, attempter = self._make_road(loaded)
+        self._deliverer.use(attempter, compose.settle_policy(loaded))
+        self._spawn(_retire(old_pool, old_resolver, loaded.outgoing_timeouts.body_s))
+        emit("config.reloaded", worker=self._assignment.index)
+
+    async def _drain(self) -> None:
+        """Stop taking connections; give what is under way `drain_s` to end."""
+        asyncio.get_running_loop().remove_reader(self._assignment.lifeline)
+        for server in self._servers:
+            server.close()
+        self._roll.drain()
+        drain_s = self._config.server.drain_s
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_s):
+                while self._roll.sessions:
+                    await asyncio.sleep(0.05)
+        self._roll.abort()
+        await self._deliverer.drain(drain_s)
+
+
+async def _retire(pool: Pool, resolver: DnsResolver, patience_s: float) -> None:
+    """A road that was replaced: what is under way on it may end."""
+    await pool.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience_s):
+            while pool.open_connections:
+                await asyncio.sleep(0.5)
+    await resolver.close()
+
+
+def _report_damage(message_id: int, reason: str) -> None:
+    emit("spool.damaged", message_id=message_id, reason=reason)
