@@ -146,7 +146,7 @@ def _restart(server: Server, accepted: frozenset[str]) -> Round:
     server.start()
     restart_s = time.perf_counter() - begun
     # In this order a message on its way from the queue to the Maildir is seen at least once.
-    queued = {row["sender"] for row in server.queue()}
+    queued = {entry.sender for entry in server.queue()}
     delivered = _delivered(server)
     return Round(
         accepted=len(accepted),
@@ -184,7 +184,7 @@ def run_kills(*, messages: int = MESSAGES, kills: int = KILLS, workers: int = 2)
     outcome = Outcome()
     with Server(workers=workers, settings={"domains": {"mailboxes": "any"}}) as server:
         asyncio.run(_run(server, outcome, messages, kills))
-        server.wait(lambda: not server.queue(), "empty queue", timeout_s=120)
+        server.wait(lambda: not server.queued(), "empty queue", timeout_s=120)
         outcome.found = _delivered(server)
     return outcome
 

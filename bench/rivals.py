@@ -82,7 +82,7 @@ def rivals(base: Path, *, relay_port: int | None = None) -> Iterator[tuple[Rival
         ours = stack.enter_context(Server(settings=_our_settings(relay_port), base=base, workers=workers()))
         yield (
             Rival("Postfix", postfix_port, lambda: postfix.queue_length() == 0),
-            Rival("Postroad", ours.mx_port, lambda: not ours.queue()),
+            Rival("Postroad", ours.mx_port, lambda: ours.queued() == 0),
         )
 
 

@@ -21,13 +21,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from peers.processes import free_ports, kill_group, wait_for_port
+from postroad.store.queue_admin import QueueAdmin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+    from postroad.store.queue_admin import QueueEntry
 
 DOMAIN = "local.test"
 PASSWORD = "correct horse battery"
@@ -161,10 +164,15 @@ class Server:
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def queue(self) -> list[dict[str, Any]]:
-        """What `postroad queue` lists, one object a row."""
-        lines = self.run("queue", "list", "--format", "jsonl").stdout.splitlines()
-        return [json.loads(line) for line in lines if line.strip()]
+    def queue(self) -> list[QueueEntry]:
+        """The messages in the queue of all workers, oldest first, read beside the running server."""
+        with QueueAdmin(self.state / "spool") as admin:
+            return list(admin.list(limit=100_000))
+
+    def queued(self) -> int:
+        """How many messages are in the queue."""
+        with QueueAdmin(self.state / "spool") as admin:
+            return admin.counts(time.time()).messages
 
     def mailbox(self, user: str) -> list[Path]:
         """The files in that local user's Maildir."""
@@ -218,4 +226,4 @@ class Server:
         }
 
     def _command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "postroad", "--config", str(self.config), *arguments]
+        return [sys.executable, "-m", "postroad", *arguments, "--config", str(self.config)]

@@ -156,8 +156,8 @@ def test_mail_for_two_workers_is_adopted_by_one_and_nothing_is_lost_or_doubled()
         server.workers = 1
         server.configure()
         server.start()
-        waiting = [row["recipient"] for row in server.queue()]
-        assert sorted(waiting) == sorted(f"r{number}@elsewhere.test" for number in range(12))
+        waiting = [recipient.queued.recipient for recipient in server.queued_recipients()]
+        assert sorted(map(str, waiting)) == sorted(f"r{number}@elsewhere.test" for number in range(12))
 
 
 def test_both_workers_serve_and_a_killed_worker_is_replaced_with_its_mail() -> None:
@@ -208,15 +208,15 @@ def test_mail_waits_while_the_peer_is_down_survives_a_restart_and_goes_when_it_i
     with internet(settings=quick) as world:
         world.postfix.stop()
         submit(world.server, "patience", "alice@postfix.test")
-        world.server.wait(lambda: any(row["attempts"] > 0 for row in world.server.queue()), "failed attempt")
+        world.server.wait(lambda: any(entry.attempts > 0 for entry in world.server.queue()), "failed attempt")
         world.server.stop()
         world.server.start()
-        (row,) = world.server.queue()
-        assert row["recipient"] == "alice@postfix.test"
+        (entry,) = world.server.queue()
+        assert (entry.sender, entry.recipients) == (USER, 1)
         world.postfix.start()
         (message,) = world.postfix.wait_for_messages("alice", timeout_s=60)
         assert message["Subject"] == "patience"
-        world.server.wait(lambda: not world.server.queue(), "empty queue")
+        world.server.wait(lambda: not world.server.queued(), "empty queue")
 
 
 def test_idle_sessions_do_not_hold_up_the_end(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def check_nothing_smuggled(world: Internet) -> None:
         lambda: sum(1 for message in world.postfix.messages("carol") if message["Subject"] == "honest") > count,
         "honest message at Postfix",
     )
-    world.server.wait(lambda: not world.server.queue(), "empty queue")
+    world.server.wait(lambda: not world.server.queued(), "empty queue")
     received = [*world.postfix.messages("alice"), *world.server.messages("erin")]
     subjects = [str(message["Subject"]) for message in received]
     assert [subject for subject in subjects if "inner" in subject] == []

@@ -1,0 +1,59 @@
+"""The `postroad` command: one module a subcommand, loaded when it is asked for. The only room that prints."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import click
+
+import postroad
+
+_COMMANDS = {
+    "serve": ("postroad.cli.serve", "Run the mail server."),
+    "verify": ("postroad.cli.verify", "Verify addresses by the SMTP handshake."),
+    "send": ("postroad.cli.send", "Submit a message."),
+    "queue": ("postroad.cli.queue", "Look into the queue, retry, remove."),
+    "user": ("postroad.cli.user", "Add and change accounts."),
+    "config": ("postroad.cli.config", "Check and show the configuration."),
+    "completion": ("postroad.cli.completion", "Print shell completion."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Knows its commands by name, and imports one when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(postroad.__version__, prog_name="postroad")
+@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file; ./postroad.toml if there.")
+@click.pass_context
+def group(ctx: click.Context, config: Path | None) -> None:
+    """Postroad carries mail and verifies addresses."""
+    ctx.obj = config
+
+
+def main() -> None:
+    """The entry point: a fault of ours ends in one sentence, never in a traceback (POSTROAD_DEBUG=1 shows it)."""
+    try:
+        group(prog_name="postroad")
+    except Exception as error:
+        if os.environ.get("POSTROAD_DEBUG"):
+            raise
+        click.echo(f"postroad: {type(error).__name__}: {error} (POSTROAD_DEBUG=1 shows where)", err=True)
+        sys.exit(1)

@@ -1,0 +1,62 @@
+"""The configuration a command runs with: --config before or after its name, --state, and the environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from postroad.app import Overrides, load_config
+from postroad.config import Config, ConfigMistake
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def configured(command: Command) -> Command:
+    """Give a command the options --config and --state."""
+    command = click.option(
+        "--state", type=click.Path(file_okay=False, path_type=Path), help="State directory; ./var by default."
+    )(command)
+    return click.option(
+        "--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file; ./postroad.toml if there."
+    )(command)
+
+
+def config_path(config: Path | None) -> Path | None:
+    """The file meant: the command's --config, or the one before its name, or ./postroad.toml where that exists."""
+    context = click.get_current_context(silent=True)
+    while config is None and context is not None:
+        config = context.obj if isinstance(context.obj, Path) else None
+        context = context.parent
+    default = Path("postroad.toml")
+    return config or (default if default.is_file() else None)
+
+
+def loader(config: Path | None, overrides: Overrides) -> Callable[[], Config | list[ConfigMistake]]:
+    """Reads it, each time anew."""
+    path = config_path(config)
+    return lambda: load_config(path, os.environ, overrides)
+
+
+def settings(config: Path | None, state: Path | None = None) -> Config:
+    """The configuration; its mistakes go to standard error, one a line, and end the command with status 1."""
+    return or_exit(loader(config, Overrides(state))())
+
+
+def or_exit(loaded: Config | list[ConfigMistake]) -> Config:
+    """The configuration, or the end of the command."""
+    if isinstance(loaded, list):
+        for mistake in loaded:
+            click.echo(str(mistake), err=True)
+        sys.exit(1)
+    return loaded
+
+
+def fail(sentence: str) -> None:
+    """End the command with one sentence and status 1."""
+    click.echo(f"postroad: {sentence}", err=True)
+    sys.exit(1)

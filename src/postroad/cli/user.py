@@ -1,0 +1,118 @@
+"""`postroad user`: accounts of those who may submit mail."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from postroad.cli.settings import configured, fail, settings
+from postroad.store.accounts import AccountError, SqliteAccounts
+
+
+@contextmanager
+def _accounts(config: Path | None, state: Path | None) -> Iterator[SqliteAccounts]:
+    directory = Path(settings(config, state).server.state_dir)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    accounts = SqliteAccounts(directory / "accounts.db")
+    try:
+        yield accounts
+    except AccountError as error:
+        fail(str(error))
+    finally:
+        accounts.close()
+
+
+def _password(from_stdin: bool) -> str:
+    if from_stdin:
+        line = sys.stdin.readline().rstrip("\r\n")
+        if not line:
+            fail("standard input holds no password: write it there, on one line")
+        return line
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from the first line of standard input.")
+_identity = click.option(
+    "--identity", "identities", multiple=True, metavar="PATTERN", help="Address the user may send as; *@domain for all."
+)
+
+
+@click.group("user")
+def command() -> None:
+    """Add and change accounts: who may submit mail, and in whose name."""
+
+
+@command.command("add")
+@click.argument("name")
+@_identity
+@click.option("--admin", is_flag=True, help="An administrator.")
+@_stdin
+@configured
+def add(
+    name: str, identities: tuple[str, ...], admin: bool, password_stdin: bool, config: Path | None, state: Path | None
+) -> None:
+    """Add the account NAME. An account whose name is an address may send as that address."""
+    chosen = identities or ((name,) if "@" in name else ())
+    if not chosen:
+        fail(f"{name} is no address: say with --identity which addresses the user may send as")
+    with _accounts(config, state) as accounts:
+        account = accounts.add(name, _password(password_stdin), identities=chosen, is_admin=admin)
+        click.echo(f"added {account.name}, who may send as {', '.join(account.identities)}")
+
+
+@command.command("list")
+@configured
+def list_(config: Path | None, state: Path | None) -> None:
+    """List the accounts."""
+    with _accounts(config, state) as accounts:
+        for account in accounts.all():
+            marks = [word for word, is_so in (("admin", account.is_admin), ("disabled", account.is_disabled)) if is_so]
+            click.echo("\t".join([account.name, ", ".join(account.identities), ", ".join(marks)]).rstrip())
+
+
+@command.command("password")
+@click.argument("name")
+@_stdin
+@configured
+def password(name: str, password_stdin: bool, config: Path | None, state: Path | None) -> None:
+    """Give NAME a new password."""
+    with _accounts(config, state) as accounts:
+        accounts.set_password(name, _password(password_stdin))
+        click.echo(f"changed the password of {name}")
+
+
+@command.command("identities")
+@click.argument("name")
+@click.argument("patterns", nargs=-1, required=True)
+@configured
+def identities(name: str, patterns: tuple[str, ...], config: Path | None, state: Path | None) -> None:
+    """Set the addresses NAME may send as: user@domain, or *@domain for all of a domain."""
+    with _accounts(config, state) as accounts:
+        account = accounts.update(name, identities=patterns)
+        click.echo(f"{account.name} may send as {', '.join(account.identities)}")
+
+
+@command.command("disable")
+@click.argument("name")
+@click.option("--enable", is_flag=True, help="Undo it.")
+@configured
+def disable(name: str, enable: bool, config: Path | None, state: Path | None) -> None:
+    """Refuse NAME from now on, and keep the account."""
+    with _accounts(config, state) as accounts:
+        accounts.update(name, is_disabled=not enable)
+        click.echo(f"{'enabled' if enable else 'disabled'} {name}")
+
+
+@command.command("remove")
+@click.argument("name")
+@configured
+def remove(name: str, config: Path | None, state: Path | None) -> None:
+    """Remove the account NAME."""
+    with _accounts(config, state) as accounts:
+        if not accounts.remove(name):
+            fail(f"there is no account {name}")
+        click.echo(f"removed {name}")

@@ -1,0 +1,203 @@
+"""What replies mean: every rule by its own examples, and what must hold whatever a host says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad.meaning.classify import Kind, Rule, Scope, classify, parse_example, rules
+from postroad.road import route
+from postroad.smtp.outcome import Phase
+from postroad.smtp.reply import Reply, reply
+from postroad.smtp.status import EnhancedStatus
+
+REPLIES = Path(__file__).parents[2].parent / "shared/corpora/replies/replies.dev.jsonl"
+EXAMPLES = [(rule, example) for rule in rules() for example in rule.examples]
+BEFORE_RCPT = [Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.STARTTLS, Phase.AUTH, Phase.MAIL]
+
+
+@pytest.mark.parametrize(("rule", "example"), EXAMPLES, ids=[f"{rule.name}: {example}" for rule, example in EXAMPLES])
+def test_every_rule_decides_its_examples(rule: Rule, example: str) -> None:
+    phase, said = parse_example(example)
+    meaning = classify(phase, said, rule.provider)
+    assert meaning.rule == rule.name
+    assert meaning.kind is rule.kind
+
+
+def test_rules_have_names_of_their_own_and_examples() -> None:
+    assert [name for name, count in Counter(rule.name for rule in rules()).items() if count > 1] == []
+    assert [rule.name for rule in rules() if not rule.examples] == []
+
+
+def test_every_kind_can_come_out() -> None:
+    found = {classify(*parse_example(example)).kind for _, example in EXAMPLES}
+    assert found | {Kind.ACCEPTED, Kind.UNCLEAR} == set(Kind)
+
+
+@pytest.mark.parametrize("phase", BEFORE_RCPT)
+@pytest.mark.parametrize("code", [421, 450, 451, 550, 553, 554])
+@pytest.mark.parametrize("text", ["5.1.1 No such user here", "Mailbox full", "mailbox disabled", "User unknown"])
+def test_v01_a_refusal_before_rcpt_says_nothing_of_the_mailbox(phase: Phase, code: int, text: str) -> None:
+    status = EnhancedStatus(code // 100, 1, 1)
+    meaning = classify(phase, Reply(code, (text,), status))
+    assert meaning.mailbox == "unknown"
+    assert not meaning.suppress
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "rcpt 550 5.7.1 Client host rejected: cannot find your reverse hostname",
+        "rcpt 550 5.1.1 Your IP 192.0.2.1 is blocked, mailbox unavailable",
+        "rcpt 550 5.7.25 no PTR record, user unknown",
+        "rcpt 550 SPF check failed, recipient rejected",
+        "rcpt 554 5.7.1 Sender has a poor reputation; no such mailbox for you",
+        "rcpt 550 5.7.1 Access denied",
+        "rcpt 550 5.7.1 Relaying denied: unknown user",
+        "rcpt 530 5.7.0 Authentication required",
+        "rcpt 550 Too many messages from you today",
+    ],
+)
+def test_v02_a_refusal_about_us_says_nothing_of_the_mailbox(line: str) -> None:
+    meaning = classify(*parse_example(line))
+    assert meaning.mailbox == "unknown", meaning
+    assert not meaning.suppress
+
+
+@pytest.mark.parametrize(
+    "line", ["rcpt 450 4.1.1 User unknown", "rcpt 451 Mailbox disabled", "rcpt 421 5.1.1 no such user"]
+)
+def test_v03_a_4yz_is_no_verdict_on_the_mailbox(line: str) -> None:
+    meaning = classify(*parse_example(line))
+    assert meaning.mailbox == "unknown"
+    assert meaning.retry
+    assert meaning.bounce == "soft"
+
+
+def test_v03_a_full_mailbox_is_known_to_be_full_either_way() -> None:
+    for line in ("rcpt 452 4.2.2 Mailbox full", "rcpt 552 5.2.2 Mailbox full"):
+        assert classify(*parse_example(line)).mailbox == "full"
+
+
+def test_no_reply_is_temporary_and_tells_of_the_connection() -> None:
+    for phase in Phase:
+        meaning = classify(phase, None)
+        assert meaning.kind is Kind.SYSTEM_TEMPORARY
+        assert meaning.scope is Scope.CONNECTION
+        assert meaning.retry
+        assert meaning.mailbox == "unknown"
+
+
+def test_acceptance() -> None:
+    assert classify(Phase.RCPT, Reply(250)).mailbox == "exists"
+    assert classify(Phase.BODY, Reply(250)).kind is Kind.ACCEPTED
+    assert classify(Phase.RCPT, Reply(252)).kind is Kind.ACCEPTED
+    assert classify(Phase.MAIL, Reply(250)).mailbox == "unknown"
+    assert not classify(Phase.BODY, Reply(250)).retry
+
+
+def test_a_hard_refusal_of_a_mailbox_suppresses_it() -> None:
+    meaning = classify(Phase.RCPT, reply(550, "User unknown", "5.1.1"))
+    assert (meaning.bounce, meaning.retry, meaning.suppress, meaning.mailbox) == ("hard", False, True, "absent")
+    assert meaning.scope is Scope.RECIPIENT
+
+
+def test_an_unclear_5yz_is_not_tried_again_but_condemns_nobody() -> None:
+    meaning = classify(Phase.RCPT, Reply(550, ("Zork",)))
+    assert meaning.kind is Kind.UNCLEAR
+    assert (meaning.bounce, meaning.retry, meaning.suppress, meaning.mailbox) == ("soft", False, False, "unknown")
+
+
+def test_c06_421_is_about_the_connection() -> None:
+    for phase in Phase:
+        meaning = classify(phase, Reply(421, ("closing",)))
+        assert meaning.scope is Scope.CONNECTION
+        assert meaning.retry
+
+
+@pytest.mark.parametrize("phase", [Phase.CONNECT, Phase.GREETING, Phase.EHLO])
+def test_a_5yz_at_the_door_is_tried_again(phase: Phase) -> None:
+    meaning = classify(phase, reply(554, "Go away"))
+    assert meaning.retry
+    assert meaning.scope is Scope.HOST
+
+
+@pytest.mark.parametrize("code", [0, 42, 199, 600, 999])
+def test_h10_odd_codes_are_temporary(code: int) -> None:
+    assert classify(Phase.RCPT, Reply(code)).retry
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "retry"),
+    [
+        (route.NULL_MX, Kind.DOMAIN_UNKNOWN, False),
+        (route.NO_DOMAIN, Kind.DOMAIN_UNKNOWN, False),
+        (route.NO_MAIL_HOST, Kind.DOMAIN_UNKNOWN, False),
+        (route.LOOP, Kind.SYSTEM_PERMANENT, False),
+        (route.PRIVATE, Kind.SYSTEM_PERMANENT, False),
+        (route.dns_trouble("SERVFAIL"), Kind.SYSTEM_TEMPORARY, True),
+        (route.dns_trouble("no such domain, host not found"), Kind.SYSTEM_TEMPORARY, True),
+    ],
+    ids=lambda value: getattr(value, "reason", str(value)),
+)
+def test_c05_what_dns_says(failure: route.RouteFailure, kind: Kind, retry: bool) -> None:
+    meaning = classify(Phase.DNS, failure.reply)
+    assert meaning.kind is kind
+    assert meaning.retry is retry
+    assert not meaning.suppress or kind is Kind.DOMAIN_UNKNOWN
+
+
+def test_greylisting_tells_for_how_long() -> None:
+    assert classify(Phase.RCPT, reply(451, "Greylisted, try again in 5 minutes", "4.7.1")).retry_after_s == 300
+    assert classify(Phase.RCPT, reply(451, "Greylisted")).retry_after_s is None
+    assert classify(Phase.RCPT, reply(550, "Greylisted for 5 minutes; retry in 300 seconds")).retry_after_s is None
+
+
+def test_an_enhanced_status_within_the_text_is_read_too() -> None:
+    assert classify(Phase.RCPT, Reply(550, ("5.1.1 sorry",))).kind is Kind.MAILBOX_UNKNOWN
+
+
+@given(
+    st.sampled_from(list(Phase)),
+    st.integers(0, 999),
+    st.lists(st.text(max_size=200), max_size=4),
+    st.one_of(st.none(), st.builds(EnhancedStatus, st.integers(0, 9), st.integers(0, 9), st.integers(0, 99))),
+)
+def test_never_raises_and_never_contradicts_itself(
+    phase: Phase, code: int, lines: list[str], status: EnhancedStatus | None
+) -> None:
+    meaning = classify(phase, Reply(code, tuple(lines), status))
+    assert 0 <= meaning.confidence <= 1
+    assert (meaning.kind is Kind.ACCEPTED) == (200 <= code < 400)
+    if meaning.suppress:
+        assert meaning.bounce == "hard"
+        assert not meaning.retry
+    if 400 <= code < 500:
+        assert meaning.retry
+        assert meaning.mailbox in ("unknown", "full")
+
+
+@pytest.mark.parametrize("text", ["a" * 100_000, "user " * 20_000, "blocked ip " * 9_000, "192.0.2.1 " * 9_000])
+def test_h10_long_texts_take_bounded_work(text: str) -> None:
+    assert classify(Phase.RCPT, Reply(550, (text,))).kind in Kind
+
+
+def test_real_replies_are_mostly_read_right() -> None:
+    if not REPLIES.exists():
+        pytest.skip("the corpus of replies is not on this machine")
+    agreed = scored = 0
+    for line in REPLIES.read_text("utf-8").splitlines():
+        row = json.loads(line)
+        if not row["scorable"]:
+            continue
+        text = re.sub(r"\b[0-9]{3}-(?:[0-9]\.[0-9]+\.[0-9]+ )?", "", row["text"])
+        said = Reply(row["code"], (text,), EnhancedStatus.parse(row["enhanced"] or ""))
+        scored += 1
+        agreed += classify(Phase.RCPT, said).kind == row["class"]
+    assert agreed > 0.75 * scored
