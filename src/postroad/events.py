@@ -1,14 +1,18 @@
 """The vocabulary of what happens: each event has a name and a meaning, and one door, `emit`.
 
 Names and fields are an interface (people build alerts on them): `EVENTS` lists them, docs/reference/events.md is made
-from it. Values from outside are escaped, secrets never pass. Used from `net` upward; the pure rooms emit nothing.
+from it. Values from outside are escaped, secrets never pass, and a log that cannot be written disturbs nobody's mail.
+Nothing is logged for each SMTP command. Used from `net` upward; the pure rooms emit nothing.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import sys
-from collections.abc import Mapping
-from typing import Any
+import traceback
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
 
 import structlog
 
@@ -40,9 +44,8 @@ EVENTS: Mapping[str, str] = {
     "internal.error": "A fault of Postroad's own; please report it. Whoever was served was told 4yz.",
 }
 
-_LEVELS: Mapping[str, str] = {
+LEVELS: Mapping[str, str] = {
     "session.closed": "debug",
-    "session.rejected": "info",
     "auth.failed": "warning",
     "tls.self_signed": "warning",
     "limit.reached": "warning",
@@ -55,48 +58,82 @@ _LEVELS: Mapping[str, str] = {
     "config.refused": "error",
     "internal.error": "error",
 }
-_RANK = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_SECRETS = frozenset({"password", "secret", "token", "credentials", "authzid"})
-_MAX_VALUE = 2000
+"""The level of each event that is not `info`."""
 
-_threshold = 20
+_RANK = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_SECRETS = frozenset({"password", "secret", "token", "credentials", "authzid", "sasl"})
+_MAX_CHARS = 2000
+_MAX_FRAMES = 6
+_PLAIN = re.compile(r"[^\s\"'=\\]+")
+
+_threshold = _RANK["info"]
 _logger: Any = None
 
 
-def configure(*, level: str = "info", as_json: bool = False) -> None:
-    """Set what is logged, and how: a line for people, or JSON. Lines go to standard error."""
+def configure(*, level: str = "info", as_json: bool = False, stream: TextIO | None = None) -> None:
+    """Set what is logged, and how: a line for people, or JSON. Lines go to standard error, or to `stream`."""
     global _threshold, _logger
     _threshold = _RANK[level]
-    renderer: Any = (
-        structlog.processors.JSONRenderer(ensure_ascii=True)
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
-    )
-    structlog.configure(
+    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=True) if as_json else _render_line
+    _logger = structlog.wrap_logger(
+        structlog.WriteLogger(stream or sys.stderr),
         processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), renderer],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
-    _logger = structlog.get_logger()
+        wrapper_class=_Plain,
+        cache_logger_on_first_use=True,
+    ).bind()
+
+
+class _Plain(structlog.BoundLoggerBase):
+    """One method instead of one a level: events know their level."""
+
+    def write(self, event: str, **fields: object) -> None:
+        self._proxy_to_logger("msg", event, **fields)
 
 
 def emit(name: str, **fields: object) -> None:
-    """Log one event of the table."""
-    level = _LEVELS.get(name, "info")
+    """Log one event of the table. Never raises: mail goes on when the log does not."""
+    level = LEVELS.get(name, "info")
     if _RANK[level] < _threshold:
         return
     if _logger is None:
         configure()
-    _logger.msg(name, level=level, **{key: shown(key, value) for key, value in fields.items()})
+    try:
+        _logger.write(name, level=level, **{key: shown(key, value) for key, value in fields.items()})
+    except (OSError, ValueError):  # the stream is full, gone, or closed
+        return
 
 
 def shown(key: str, value: object) -> object:
-    """A value as a log may carry it: secrets masked, control characters escaped, length bounded."""
+    """A value as a log may carry it: secrets masked, control characters escaped, length bounded (H-05)."""
     if key in _SECRETS:
         return "***"
     if value is None or isinstance(value, bool | int | float):
         return value
-    text = str(value)
-    if len(text) > _MAX_VALUE:
-        text = text[:_MAX_VALUE] + "…"
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    text = _where(value) if isinstance(value, BaseException) else str(value)
+    if len(text) > _MAX_CHARS:
+        text = text[:_MAX_CHARS] + "…"
+    return text if text.isprintable() else escaped(text)
+
+
+def escaped(text: str) -> str:
+    """The text with every character that is not printable as a backslash sequence: one line, safe on a terminal."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+
+
+def _where(fault: BaseException) -> str:
+    """A fault of ours on one line: what it is, and the innermost places it passed, the last one first."""
+    frames = traceback.extract_tb(fault.__traceback__)[-_MAX_FRAMES:]
+    places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+    return f"{type(fault).__name__}: {fault}" + (f" at {places}" if places else "")
+
+
+def _render_line(_logger: object, _method: str, entry: MutableMapping[str, Any]) -> str:
+    """`time level name key=value …`; a value that could be mistaken for another field is quoted."""
+    start = f"{entry.pop('timestamp')} {entry.pop('level'):<7} {entry.pop('event')}"
+    return " ".join([start, *(f"{key}={_quoted(value)}" for key, value in entry.items())])
+
+
+def _quoted(value: object) -> str:
+    if not isinstance(value, str):
+        return "-" if value is None else str(value)
+    return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)

@@ -128,7 +128,7 @@ def test_a_5yz_at_the_door_is_tried_again(phase: Phase) -> None:
     assert meaning.scope is Scope.HOST
 
 
-@pytest.mark.parametrize("code", [0, 42, 199, 600, 999])
+@pytest.mark.parametrize("code", [0, 42, 199, 354, 600, 999])
 def test_h10_odd_codes_are_temporary(code: int) -> None:
     assert classify(Phase.RCPT, Reply(code)).retry
 
@@ -174,7 +174,8 @@ def test_never_raises_and_never_contradicts_itself(
 ) -> None:
     meaning = classify(phase, Reply(code, tuple(lines), status))
     assert 0 <= meaning.confidence <= 1
-    assert (meaning.kind is Kind.ACCEPTED) == (200 <= code < 400)
+    is_go_on = 300 <= code < 400 and phase in (Phase.DATA, Phase.AUTH)
+    assert (meaning.kind is Kind.ACCEPTED) == (200 <= code < 300 or is_go_on)
     if meaning.suppress:
         assert meaning.bounce == "hard"
         assert not meaning.retry

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import pytest
 import trustme
+
 from net.scripted import Script, plays, scripted
 from postroad.net.dialogue import Connection, connect
 from postroad.net.endpoint import Credentials, DialogueError, Endpoint, PhaseTimeouts, TlsMode

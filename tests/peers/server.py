@@ -174,6 +174,14 @@ class Server:
         with QueueAdmin(self.state / "spool") as admin:
             return admin.counts(time.time()).messages
 
+    def queued_recipients(self) -> list[str]:
+        """The recipients still to be settled, as addresses, sorted."""
+        with QueueAdmin(self.state / "spool") as admin:
+            shown = [admin.show(entry.id) for entry in admin.list(limit=100_000)]
+        return sorted(
+            str(each.queued.recipient.address) for found in shown if found is not None for each in found.recipients
+        )
+
     def mailbox(self, user: str) -> list[Path]:
         """The files in that local user's Maildir."""
         return sorted((self.maildir / DOMAIN / user / "new").glob("*"))

@@ -156,8 +156,7 @@ def test_mail_for_two_workers_is_adopted_by_one_and_nothing_is_lost_or_doubled()
         server.workers = 1
         server.configure()
         server.start()
-        waiting = [recipient.queued.recipient for recipient in server.queued_recipients()]
-        assert sorted(map(str, waiting)) == sorted(f"r{number}@elsewhere.test" for number in range(12))
+        assert server.queued_recipients() == sorted(f"r{number}@elsewhere.test" for number in range(12))
 
 
 def test_both_workers_serve_and_a_killed_worker_is_replaced_with_its_mail() -> None:

@@ -51,9 +51,10 @@ def world() -> Iterator[Internet]:
 def smuggled(name: str, octets: bytes, recipient: str) -> bytes:
     """The attack: a message, the sequence, and commands that would make a second message."""
     return (
-        f"From: {USER}\r\nSubject: outer {name}\r\n\r\nbody".encode()
+        f"From: {USER}\r\nSubject: outer {name} for {recipient}\r\n\r\nbody".encode()
         + octets
-        + f"MAIL FROM:<{USER}>\r\nRCPT TO:<{recipient}>\r\nDATA\r\nSubject: inner {name}\r\n\r\nsmuggled".encode()
+        + f"MAIL FROM:<{USER}>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n".encode()
+        + f"Subject: inner {name} for {recipient}\r\n\r\nsmuggled".encode()
         + END
     )
 

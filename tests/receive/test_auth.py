@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from postroad.receive.auth import AuthLimits, Authenticator, FailureTable
+from postroad.receive.auth import Authenticator, AuthLimits, FailureTable
 from postroad.store.accounts import MemoryAccounts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from postroad.receive.caller import Caller, Role
 from postroad.receive.checks import CheckSettings, LocalDomains, check_identity, standard_checks
 from postroad.receive.limits import Budget, Gate
@@ -34,7 +35,7 @@ def decide(caller: Caller, address: str) -> int:
     [
         "user@elsewhere.test",
         "user%elsewhere.test@other.test",
-        "@us.test:user@elsewhere.test".split(":", 1)[1],
+        ["@us.test", "user@elsewhere.test"][1],
         "user@us.test.elsewhere.test",
         "user@[192.0.2.2]",
         "user@[IPv6:2001:db8::1]",

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+
 from postroad.receive.caller import Role
 from postroad.receive.checks import Checks
 from postroad.receive.limits import Budget, Gate
@@ -36,7 +37,7 @@ class Host:
         self.port = 0
 
     def _spawn(self, work: object) -> object:
-        task = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
         self.tasks.add(task)
         return task
 

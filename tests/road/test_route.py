@@ -6,9 +6,10 @@ import asyncio
 import random
 
 import pytest
-from dns_server import REFUSED, SERVFAIL, DnsServer
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dns_server import REFUSED, SERVFAIL, DnsServer
 from postroad.net.endpoint import Endpoint, TlsMode
 from postroad.net.resolver import DnsResolver, DnsStatus
 from postroad.road.policy import is_public

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from postroad.smtp.address import Address
 from postroad.smtp.client import Answer, ClientSession
 from postroad.smtp.command import Ehlo, Mail, Rcpt
@@ -25,7 +27,6 @@ from postroad.smtp.server_events import (
     ServerSettings,
 )
 from postroad.smtp.transaction import Transaction
-
 from smtp.dialogue import Talk, in_transaction
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpora" / "smuggling" / "sequences.json"
@@ -64,7 +65,7 @@ def refuse_no(event: Event) -> Reply | None:
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     marks = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
-    return [data[start:end] for start, end in zip(marks, marks[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(marks)]
 
 
 @given(stream=streams, places=st.lists(st.integers(0, 10_000), max_size=30))

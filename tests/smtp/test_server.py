@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from postroad.smtp.address import NULL
 from postroad.smtp.errors import LocalProtocolError
 from postroad.smtp.reply import Reply, reply
@@ -15,7 +16,6 @@ from postroad.smtp.server_events import (
     ServerSettings,
     StartTlsReceived,
 )
-
 from smtp.dialogue import Talk, codes, greeted, in_transaction
 
 NO = reply(550, "No", "5.7.1")

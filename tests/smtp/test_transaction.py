@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from postroad.smtp.address import NULL, Address
 from postroad.smtp.client import Answer, ClientSession, Unsolicited
 from postroad.smtp.command import Ehlo, Mail, Rcpt

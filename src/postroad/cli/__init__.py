@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 import postroad
 
-_COMMANDS = {
+COMMANDS = {
     "serve": ("postroad.cli.serve", "Run the mail server."),
     "verify": ("postroad.cli.verify", "Verify addresses by the SMTP handshake."),
     "send": ("postroad.cli.send", "Submit a message."),
@@ -20,23 +21,30 @@ _COMMANDS = {
     "config": ("postroad.cli.config", "Check and show the configuration."),
     "completion": ("postroad.cli.completion", "Print shell completion."),
 }
+"""Name → module, whose `command` it is, and what it is for."""
 
 
 class _LazyGroup(click.Group):
     """Knows its commands by name, and imports one when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).command
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        commands = [
+            CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -55,5 +63,8 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("POSTROAD_DEBUG"):
             raise
-        click.echo(f"postroad: {type(error).__name__}: {error} (POSTROAD_DEBUG=1 shows where)", err=True)
+        from postroad.events import escaped
+
+        sentence = escaped(f"{type(error).__name__}: {error}")
+        click.echo(f"postroad: {sentence} (POSTROAD_DEBUG=1 shows where)", err=True)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The configuration a command runs with: --config before or after its name, --state, and the environment."""
+"""What commands share: the configuration they run with, passwords, and how they end in failure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from postroad.app import Overrides, load_config
-from postroad.config import Config, ConfigMistake
+if TYPE_CHECKING:
+    from postroad.app import Overrides
+    from postroad.config import Config, ConfigMistake
 
+MAX_PASSWORD_CHARS = 1024
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -38,12 +40,16 @@ def config_path(config: Path | None) -> Path | None:
 
 def loader(config: Path | None, overrides: Overrides) -> Callable[[], Config | list[ConfigMistake]]:
     """Reads it, each time anew."""
+    from postroad.app import load_config
+
     path = config_path(config)
     return lambda: load_config(path, os.environ, overrides)
 
 
 def settings(config: Path | None, state: Path | None = None) -> Config:
     """The configuration; its mistakes go to standard error, one a line, and end the command with status 1."""
+    from postroad.app import Overrides
+
     return or_exit(loader(config, Overrides(state))())
 
 
@@ -56,7 +62,19 @@ def or_exit(loaded: Config | list[ConfigMistake]) -> Config:
     return loaded
 
 
-def fail(sentence: str) -> None:
+def read_password(*, from_stdin: bool, is_new: bool) -> str:
+    """A password from the first line of standard input, or asked for: twice where it is a new one."""
+    if not from_stdin:
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=is_new, err=True))
+    line = sys.stdin.readline(MAX_PASSWORD_CHARS + 2).rstrip("\r\n")
+    if not line:
+        fail("standard input holds no password: write it there, on one line")
+    return line
+
+
+def fail(sentence: str) -> NoReturn:
     """End the command with one sentence and status 1."""
-    click.echo(f"postroad: {sentence}", err=True)
+    from postroad.events import escaped
+
+    click.echo(f"postroad: {escaped(sentence)}", err=True)
     sys.exit(1)

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
 
-from postroad.cli.settings import configured, fail, settings
+from postroad.cli.settings import configured, fail, read_password, settings
 from postroad.store.accounts import AccountError, SqliteAccounts
+from postroad.store.spool import SpoolError
 
 
 @contextmanager
 def _accounts(config: Path | None, state: Path | None) -> Iterator[SqliteAccounts]:
     directory = Path(settings(config, state).server.state_dir)
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    accounts = SqliteAccounts(directory / "accounts.db")
     try:
-        yield accounts
-    except AccountError as error:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with closing(SqliteAccounts(directory / "accounts.db")) as accounts:
+            yield accounts
+    except OSError as error:
+        fail(f"{directory}: the state directory cannot be made ({error.strerror})")
+    except (AccountError, SpoolError) as error:
         fail(str(error))
-    finally:
-        accounts.close()
-
-
-def _password(from_stdin: bool) -> str:
-    if from_stdin:
-        line = sys.stdin.readline().rstrip("\r\n")
-        if not line:
-            fail("standard input holds no password: write it there, on one line")
-        return line
-    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 
 _stdin = click.option("--password-stdin", is_flag=True, help="Read the password from the first line of standard input.")
@@ -60,7 +51,9 @@ def add(
     if not chosen:
         fail(f"{name} is no address: say with --identity which addresses the user may send as")
     with _accounts(config, state) as accounts:
-        account = accounts.add(name, _password(password_stdin), identities=chosen, is_admin=admin)
+        account = accounts.add(
+            name, read_password(from_stdin=password_stdin, is_new=True), identities=chosen, is_admin=admin
+        )
         click.echo(f"added {account.name}, who may send as {', '.join(account.identities)}")
 
 
@@ -81,7 +74,7 @@ def list_(config: Path | None, state: Path | None) -> None:
 def password(name: str, password_stdin: bool, config: Path | None, state: Path | None) -> None:
     """Give NAME a new password."""
     with _accounts(config, state) as accounts:
-        accounts.set_password(name, _password(password_stdin))
+        accounts.set_password(name, read_password(from_stdin=password_stdin, is_new=True))
         click.echo(f"changed the password of {name}")
 
 

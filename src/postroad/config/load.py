@@ -1,25 +1,29 @@
 """Reading the configuration: all mistakes at once, each one clear sentence with file and line.
 
-The environment overrides the file: `POSTROAD_SECTION__KEY=value`, for instance `POSTROAD_SERVER__WORKERS=4`.
+The environment overrides the file: `POSTROAD_SECTION__KEY=value`, for instance `POSTROAD_SERVER__WORKERS=4`; a list
+is written with commas. What one value shows is judged here, what several show together in `judge`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import ipaddress
+import json
+import re
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from postroad.config.judge import judge
 from postroad.config.positions import key_lines
 from postroad.config.values import Config
-from postroad.smtp.address import AddressError, to_a_labels
 
 PREFIX = "POSTROAD_"
+MAX_FILE_OCTETS = 1 << 20
+_MAX_SHOWN_CHARS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +37,110 @@ class ConfigMistake:
         return f"{self.place}: {self.sentence}"
 
 
+def load(path: Path | None, environment: Mapping[str, str]) -> Config | list[ConfigMistake]:
+    """The configuration of that file (or of none) and the environment, or every mistake found."""
+    document: dict[str, Any] = {}
+    lines: dict[tuple[str, ...], int] = {}
+    if path is not None:
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_FILE_OCTETS + 1)
+        except OSError as error:
+            return [ConfigMistake(str(path), f"cannot be read: {(error.strerror or '').lower()}")]
+        if len(content) > MAX_FILE_OCTETS:
+            return [ConfigMistake(str(path), f"is larger than {MAX_FILE_OCTETS:_} octets: it is no configuration")]
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            return [ConfigMistake(f"{path}:{line}", "is not UTF-8 text")]
+        try:
+            document = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            return [_syntax_mistake(path, text, error)]
+        except (ValueError, RecursionError):
+            return [ConfigMistake(str(path), "has a number too long or lists too deep to be read")]
+        lines = key_lines(text)
+    reader = _Reader(str(path) if path else "defaults", lines)
+    reader.override(document, environment)
+    config = reader.config(document)
+    judge(config, reader.doubt)
+    return reader.mistakes or config
+
+
+def _syntax_mistake(path: Path, text: str, error: tomllib.TOMLDecodeError) -> ConfigMistake:
+    words = str(error).partition(" (at ")[0]
+    found = re.search(r"\(at line (\d+)", str(error))
+    line = int(found[1]) if found else max(1, len(text.splitlines()))
+    return ConfigMistake(f"{path}:{line}", f"not TOML: {words[:1].lower()}{words[1:]}")
+
+
 class _Reader:
     """Turns tables into sections, and keeps the mistakes."""
 
     def __init__(self, name: str, lines: Mapping[tuple[str, ...], int]) -> None:
         self._name = name
         self._lines = lines
-        self.mistakes: list[ConfigMistake] = []
+        self._variables: dict[tuple[str, ...], str] = {}
+        """Settings that the environment gave → the variable."""
+        self._faulty: set[tuple[str, ...]] = set()
+        """Settings and tables with a mistake in them."""
+        self._hints = typing.get_type_hints(Config)
+        self._mistakes: list[tuple[int, ConfigMistake]] = []
+        """Each with its line, 0 for the environment."""
 
     def complain(self, path: tuple[str, ...], sentence: str) -> None:
         """A mistake at that key, or at the nearest table around it."""
+        self._faulty |= {path[:length] for length in range(1, len(path) + 1)}
+        variable = self._variables.get(path)
         while path and path not in self._lines:
             path = path[:-1]
-        self.mistakes.append(ConfigMistake(f"{self._name}:{self._lines.get(path, 1)}", sentence))
+        line = 0 if variable else self._lines.get(path, 1)
+        self._mistakes.append((line, ConfigMistake(variable or f"{self._name}:{line}", sentence)))
+
+    def doubt(self, path: tuple[str, ...], sentence: str, *, also: tuple[str, ...] = ()) -> None:
+        """A mistake that shows when all is read; silent where that setting, or one of `also`, is a mistake itself."""
+        if self._faulty.isdisjoint([path, *((*path[:-1], key) for key in also)]):
+            self.complain(path, sentence)
+
+    @property
+    def mistakes(self) -> list[ConfigMistake]:
+        """Those of the environment, then those of the file from top to bottom."""
+        return [mistake for _, mistake in sorted(self._mistakes, key=lambda item: item[0])]
+
+    def override(self, document: dict[str, Any], environment: Mapping[str, str]) -> None:
+        """Put what the environment says over the document."""
+        for name, text in sorted(environment.items()):
+            section, separator, key = name.removeprefix(PREFIX).lower().partition("__")
+            if not name.startswith(PREFIX) or not separator:
+                continue
+            kind = self._hints.get(section)
+            if kind is None:
+                self._refuse(name, f"there is no section [{section}]{_suggestion(section, self._hints)}")
+            elif typing.get_origin(kind) is tuple:
+                self._refuse(name, f"[[{section}]] is an array of tables, which only a file can set")
+            elif key not in (known := typing.get_type_hints(kind)):
+                self._refuse(name, f"[{section}] has no setting {key}{self._suggest_setting(key, known)}")
+            else:
+                table = document.setdefault(section, {})
+                if isinstance(table, dict):
+                    table[key] = _from_text(text, known[key])
+                    self._variables[section, key] = name
+
+    def _refuse(self, variable: str, sentence: str) -> None:
+        self._mistakes.append((0, ConfigMistake(variable, sentence)))
 
     def config(self, document: Mapping[str, Any]) -> Config:
         """The whole document."""
-        hints = typing.get_type_hints(Config)
         values: dict[str, Any] = {}
         for key, table in document.items():
-            hint = hints.get(key)
-            if hint is None:
-                self.complain((key,), f"[{key}] is no section{_suggestion(key, hints)}")
+            hint = self._hints.get(key)
+            if hint is None and not isinstance(table, dict | list):
+                homes = self._homes(key)
+                advice = f"; write it under [{homes[0]}]" if homes else _suggestion(key, self._all_settings())
+                self.complain((key,), f"{key} stands outside of any section{advice}")
+            elif hint is None:
+                self.complain((key,), f"[{key}] is no section{_suggestion(key, self._hints)}")
             elif typing.get_origin(hint) is tuple:
                 values[key] = self._array(key, table, typing.get_args(hint)[0])
             elif not isinstance(table, dict):
@@ -75,7 +161,7 @@ class _Reader:
         values: dict[str, Any] = {}
         for key, value in table.items():
             if key not in hints:
-                self.complain((*path, key), f"{shown} has no setting {key}{_suggestion(key, hints)}")
+                self.complain((*path, key), f"{shown} has no setting {key}{self._suggest_setting(key, hints)}")
                 continue
             fault, converted = convert(value, hints[key], metadata[key])
             if fault is not None:
@@ -84,10 +170,25 @@ class _Reader:
                 values[key] = converted
         return kind(**values)
 
+    def _homes(self, key: str) -> list[str]:
+        """The sections that have such a setting."""
+        return [name for name, kind in self._sections() if key in typing.get_type_hints(kind)]
 
-def _suggestion(key: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; it may be one of {', '.join(sorted(known))}"
+    def _sections(self) -> Iterable[tuple[str, type]]:
+        return ((name, kind) for name, kind in self._hints.items() if isinstance(kind, type))
+
+    def _all_settings(self) -> list[str]:
+        return [setting for _, kind in self._sections() for setting in typing.get_type_hints(kind)]
+
+    def _suggest_setting(self, key: str, known: Mapping[str, Any]) -> str:
+        homes = self._homes(key)
+        return f"; it belongs in [{homes[0]}]" if homes else _suggestion(key, known)
+
+
+def _suggestion(key: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    close = difflib.get_close_matches(key, names, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; it may be one of {', '.join(names)}"
 
 
 def convert(value: Any, hint: Any, bounds: Mapping[str, Any]) -> tuple[str | None, Any]:
@@ -95,74 +196,37 @@ def convert(value: Any, hint: Any, bounds: Mapping[str, Any]) -> tuple[str | Non
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
         choices = typing.get_args(hint)
-        return (
-            (None, value)
-            if value in choices
-            else (f"write one of {', '.join(map(repr, choices))}, not {value!r}", None)
-        )
+        if value in choices:
+            return None, value
+        return f"write one of {', '.join(map(_shown, choices))}, not {_shown(value)}", None
     if origin is tuple:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            return f'write a list of strings, such as ["one", "two"], not {value!r}', None
-        return None, tuple(value)
+            return f'write a list of strings, such as ["one", "two"], not {_shown(value)}', None
+        return _printable(value), tuple(value)
     if hint is bool:
-        return (None, value) if isinstance(value, bool) else (f"write true or false, not {value!r}", None)
+        return (None, value) if isinstance(value, bool) else (f"write true or false, not {_shown(value)}", None)
     if hint is str:
-        return (None, value) if isinstance(value, str) else (f"write a string in quotes, not {value!r}", None)
+        if not isinstance(value, str):
+            return f"write a string in quotes, not {_shown(value)}", None
+        return _printable([value]), value
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or (hint is int and not isinstance(value, int)):
-        return f"write a {'whole ' if hint is int else ''}number, not {value!r}", None
+        return f"write a {'whole ' if hint is int else ''}number, not {_shown(value)}", None
     low, high = bounds.get("low", value), bounds.get("high", value)
     if not low <= value <= high:
-        return f"{value} is out of range; write a number from {low:,} to {high:,}", None
+        return f"{_shown(value)} is out of range; write a number from {low:_} to {high:_}", None
     return None, hint(value)
 
 
-def load(path: Path | None, environment: Mapping[str, str]) -> Config | list[ConfigMistake]:
-    """The configuration of that file (or of none) and the environment, or every mistake found."""
-    document: dict[str, Any] = {}
-    lines: dict[tuple[str, ...], int] = {}
-    if path is not None:
-        try:
-            text = path.read_text(encoding="utf-8")
-            document = tomllib.loads(text)
-        except OSError as error:
-            return [ConfigMistake(str(path), f"cannot be read: {(error.strerror or '').lower()}")]
-        except UnicodeDecodeError:
-            return [ConfigMistake(str(path), "is not UTF-8 text")]
-        except tomllib.TOMLDecodeError as error:
-            return [_syntax_mistake(path, error)]
-        lines = key_lines(text)
-    reader = _Reader(str(path) if path else "defaults", lines)
-    _override(document, environment, reader)
-    config = reader.config(document)
-    if not reader.mistakes:
-        _judge(config, reader)
-    return reader.mistakes or config
+def _printable(texts: Iterable[str]) -> str | None:
+    bad = next((text for text in texts if not text.isprintable()), None)
+    return None if bad is None else f"{_shown(bad)} has a control character in it"
 
 
-def _syntax_mistake(path: Path, error: tomllib.TOMLDecodeError) -> ConfigMistake:
-    words, _, place = str(error).partition(" (at line ")
-    line = place.split(",")[0] if place else "1"
-    return ConfigMistake(f"{path}:{line if line.isdigit() else 1}", f"not TOML: {words[:1].lower()}{words[1:]}")
-
-
-def _override(document: dict[str, Any], environment: Mapping[str, str], reader: _Reader) -> None:
-    hints = typing.get_type_hints(Config)
-    for name, text in sorted(environment.items()):
-        section, separator, key = name.removeprefix(PREFIX).lower().partition("__")
-        if not name.startswith(PREFIX) or not separator:
-            continue
-        kind = hints.get(section)
-        known = typing.get_type_hints(kind) if isinstance(kind, type) else {}
-        if key not in known:
-            reader.mistakes.append(ConfigMistake(name, f"there is no setting {key} in [{section}]"))
-            continue
-        bounds = {item.name: item.metadata for item in dataclasses.fields(kind)}[key]  # type: ignore[arg-type]
-        fault, value = convert(_from_text(text, known[key]), known[key], bounds)
-        if fault is not None:
-            reader.mistakes.append(ConfigMistake(name, fault))
-        else:
-            document.setdefault(section, {})[key] = list(value) if isinstance(value, tuple) else value
+def _shown(value: Any) -> str:
+    """A value as TOML would have it, shortened."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _MAX_SHOWN_CHARS else text[:_MAX_SHOWN_CHARS] + "…"
 
 
 def _from_text(text: str, hint: Any) -> Any:
@@ -177,65 +241,3 @@ def _from_text(text: str, hint: Any) -> Any:
         except ValueError:
             return text
     return text
-
-
-def _judge(config: Config, reader: _Reader) -> None:
-    """What no single value shows."""
-    if bool(config.tls.certificate) != bool(config.tls.key):
-        reader.complain(("tls", "certificate"), "[tls] certificate and key go together: give both, or neither")
-    for domain in config.domains.local:
-        try:
-            to_a_labels(domain)
-        except AddressError as error:
-            reader.complain(("domains", "local"), f"[domains] local: {error}")
-    known = {"SCRAM-SHA-256", "PLAIN", "LOGIN"}
-    for mechanism in config.auth.mechanisms:
-        if mechanism not in known:
-            reader.complain(
-                ("auth", "mechanisms"), f"[auth] mechanisms: {mechanism!r} is not one of {', '.join(sorted(known))}"
-            )
-    if config.dns.nameserver and split_host_port(config.dns.nameserver) is None:
-        reader.complain(("dns", "nameserver"), '[dns] nameserver: write ADDRESS:PORT, such as "127.0.0.1:53"')
-    _judge_places(config, reader)
-
-
-def _judge_places(config: Config, reader: _Reader) -> None:
-    if config.delivery.source_address and not _is_ip(config.delivery.source_address):
-        reader.complain(
-            ("delivery", "source_address"), "[delivery] source_address: write an IP address of this machine"
-        )
-    seen: set[tuple[str, int]] = set()
-    for index, listener in enumerate(config.listener):
-        place = ("listener", f"#{index}", "address")
-        if not _is_ip(listener.address):
-            reader.complain(place, f"[[listener]] address: {listener.address!r} is no IP address")
-        if listener.port and (listener.address, listener.port) in seen:
-            reader.complain(place, f"[[listener]] {listener.address} port {listener.port} is listed twice")
-        seen.add((listener.address, listener.port))
-    if not config.listener:
-        reader.complain(("listener",), "there is no [[listener]]: nothing could reach this server")
-    for index, route in enumerate(config.route):
-        table = ("route", f"#{index}")
-        if not route.domain:
-            reader.complain(table, '[[route]] needs a domain; "*" is every domain that is not local')
-        if not route.host and not route.discard:
-            reader.complain(table, "[[route]] needs a host, or discard = true")
-        if bool(route.username) != bool(route.password_file):
-            reader.complain(table, "[[route]] username and password_file go together: give both, or neither")
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def split_host_port(text: str) -> tuple[str, int] | None:
-    """`127.0.0.1:53` or `[::1]:53` in parts; None where it is neither."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65_536:
-        return None
-    return host, int(port)

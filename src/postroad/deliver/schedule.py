@@ -88,17 +88,13 @@ class Schedule:
         if number in held:
             return False
         limits = self.limits
-        if due > now:
-            if len(self._waiting) >= limits.capacity // 2:
-                self.missed(due)
-                return False
-            held.add(number)
-            heapq.heappush(self._waiting, (due, number, queued))
-            return True
-        if len(held) >= limits.capacity:
+        if len(held) >= limits.capacity or (due > now and len(self._waiting) >= limits.capacity // 2):
             self.missed(due)
             return False
         held.add(number)
+        if due > now:
+            heapq.heappush(self._waiting, (due, number, queued))
+            return True
         self._make_ready(queued)
         return True
 

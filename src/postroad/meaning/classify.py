@@ -22,7 +22,7 @@ from postroad.smtp.outcome import Phase
 from postroad.smtp.reply import Reply, parse_enhanced
 from postroad.smtp.status import EnhancedStatus
 
-MAX_TEXT = 4000
+MAX_TEXT = 1500
 """Characters of a reply that rules look at."""
 
 
@@ -144,8 +144,10 @@ def classify(phase: Phase, reply: Reply | None, provider: str | None = None) -> 
     """What `reply`, given in that phase, means. `provider`: who runs the host, where it is known. Never raises."""
     if reply is None:
         return _NO_REPLY
-    if reply.is_positive or reply.is_intermediate:
+    if reply.is_positive:
         return _ACCEPTED.get(phase, _GONE_ON)
+    if reply.is_intermediate and phase in (Phase.DATA, Phase.AUTH):
+        return _GONE_ON
     code, status = reply.code, reply.enhanced
     if not 400 <= code < 600:
         return _ODD_CODE

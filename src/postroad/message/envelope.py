@@ -54,11 +54,16 @@ class Envelope:
 
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(first + second for first in _DIGITS for second in _DIGITS)
 
 
 def format_queue_id(number: int) -> str:
     """A queue id as people see it: 13 characters that sort as the numbers do (a 63-bit number, base 32)."""
-    return "".join(_DIGITS[number >> shift & 31] for shift in range(60, -1, -5))
+    pairs = _PAIRS
+    return (
+        f"{_DIGITS[number >> 60]}{pairs[number >> 50 & 1023]}{pairs[number >> 40 & 1023]}{pairs[number >> 30 & 1023]}"
+        f"{pairs[number >> 20 & 1023]}{pairs[number >> 10 & 1023]}{pairs[number & 1023]}"
+    )
 
 
 def parse_queue_id(text: str) -> int | None:

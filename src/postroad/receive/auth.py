@@ -93,7 +93,7 @@ class Authority(Protocol):
 
 
 class Authenticator:
-    """The Authority over an account store; one for a worker. `secret` keys digests and the made-up keys of the unknown."""
+    """The Authority over an account store; one a worker. `secret` keys digests and the made-up keys of the unknown."""
 
     def __init__(
         self, accounts: Accounts, executor: Executor, clock: Clock, *, secret: bytes, limits: AuthLimits | None = None

@@ -74,12 +74,18 @@ class Station:
     budget: Budget = field(default_factory=lambda: Budget(1 << 28))
 
 
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
 class Roll:
     """The sessions now open in a worker: for sweeping out the late ones, and for draining."""
 
     def __init__(self) -> None:
         self.sessions: set[Reception] = set()
         self.is_draining = False
+        self.time: Callable[[], float] = _now
+        """The loop's clock, bound at the first connection: asking which loop runs costs a system call."""
 
     def sweep(self, now: float) -> None:
         """Close every session whose deadline has passed; called once a second or so."""
@@ -142,7 +148,9 @@ class Reception(asyncio.Protocol):
             self._transport.close()
             return
         self._is_gone = False
-        now = asyncio.get_running_loop().time()
+        if self.roll.time is _now:
+            self.roll.time = asyncio.get_running_loop().time
+        now = self.roll.time()
         self.until = now + self.station.timeouts.session_s
         self.roll.sessions.add(self)
         self._session.greet()
@@ -195,7 +203,7 @@ class Reception(asyncio.Protocol):
                 is_settled = self._settle(event, _LOCAL_ERROR)
             if not is_settled:
                 break
-        now = asyncio.get_running_loop().time()
+        now = self.roll.time()
         if session.is_in_body or self._held:
             self._account()
         self._flush(now)
@@ -389,7 +397,7 @@ class Reception(asyncio.Protocol):
         plain = self._transport
         if plain is None or self._is_gone:
             return
-        self.deadline = asyncio.get_running_loop().time() + 2 * self.station.timeouts.tls_handshake_s
+        self.deadline = self.roll.time() + 2 * self.station.timeouts.tls_handshake_s
         try:
             secured = await asyncio.get_running_loop().start_tls(
                 plain,
@@ -438,5 +446,5 @@ class Reception(asyncio.Protocol):
         self._session.close(farewell)
         self._transport.write(self._session.take_output())
         self._transport.close()
-        self.deadline = asyncio.get_running_loop().time() + 5.0
+        self.deadline = self.roll.time() + 5.0
         self.until = self.deadline

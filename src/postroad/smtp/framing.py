@@ -81,7 +81,7 @@ _END = b"\r\n.\r\n"
 
 @dataclass(slots=True)
 class BodyLimits:
-    """Octets: of the whole message, and of one line with its CRLF; `convert_newlines` makes bare CR and LF into CRLF."""
+    """Octets: of the whole message, and of one line with its CRLF; `convert_newlines` makes bare CR and LF CRLF."""
 
     message: int
     line: int

@@ -1,0 +1,58 @@
+"""`postroad config`: is the configuration right, and what is in force."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from postroad.cli.settings import config_path, configured, settings
+from postroad.config import Config, load
+
+
+@click.group("config")
+def command() -> None:
+    """Check and show the configuration."""
+
+
+@command.command("check")
+@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="The same as FILE.")
+def check(file: Path | None, config: Path | None) -> None:
+    """Check FILE (./postroad.toml by default) and the environment: each mistake on a line, and status 1."""
+    path = config_path(file or config)
+    loaded = load(path, os.environ)
+    if isinstance(loaded, list):
+        for mistake in loaded:
+            click.echo(str(mistake))
+        sys.exit(1)
+    click.echo(f"{path}: ok" if path else "ok: there is no file, the defaults are in force")
+
+
+@command.command("show")
+@configured
+def show(config: Path | None, state: Path | None) -> None:
+    """Show what is in force, defaults and environment included, as a configuration file."""
+    click.echo("\n\n".join(to_toml(settings(config, state))))
+
+
+def to_toml(config: Config) -> Iterator[str]:
+    """Each table of the configuration as TOML. Secrets are not in it: settings name the files that hold them."""
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        tables = value if isinstance(value, tuple) else (value,)
+        header = f"[[{item.name}]]" if isinstance(value, tuple) else f"[{item.name}]"
+        for table in tables:
+            yield "\n".join([header, *_pairs(table)])
+
+
+def _pairs(table: Any) -> Iterator[str]:
+    for item in dataclasses.fields(table):
+        # JSON's strings, numbers, Booleans and arrays of strings are TOML's too.
+        yield f"{item.name} = {json.dumps(getattr(table, item.name), ensure_ascii=False)}"

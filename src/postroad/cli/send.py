@@ -1,0 +1,303 @@
+"""`postroad send`: submit one message, and see each recipient's fate; with --show-dialogue, every line that passed."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import getpass
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from postroad.cli.letter import Attachment, Letter, LetterError, build, header_value, parse_header
+from postroad.cli.settings import fail, read_password
+from postroad.cli.submit import Order, Server, submit
+from postroad.clock import SystemClock
+from postroad.config.judge import is_domain
+from postroad.events import escaped
+from postroad.library.client import header_recipients, header_sender, to_bytes
+from postroad.net.endpoint import Credentials, DialogueError, PhaseTimeouts, TlsMode
+from postroad.net.fault import explain_fault
+from postroad.smtp.address import NULL, Address, AddressError, NullPath
+from postroad.smtp.extension import xtext_encode
+from postroad.smtp.outcome import RecipientResult
+
+MAX_FILE_OCTETS = 1 << 28
+DEFAULT_PORT = 2587
+_TLS = ("none", "opportunistic", "required", "starttls", "verified", "implicit")
+_UNCHECKED = {TlsMode.VERIFIED: TlsMode.REQUIRED, TlsMode.IMPLICIT: TlsMode.IMPLICIT_UNVERIFIED}
+_NOTIFIES = ("never", "success", "failure", "delay")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def apply(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return apply
+
+
+_file = click.Path(exists=True, dir_okay=False, path_type=Path, allow_dash=True)
+
+_server_options = _options(
+    click.option("--server", metavar="HOST[:PORT]", default="", help=f"The server; localhost:{DEFAULT_PORT} if none."),
+    click.option("--port", type=click.IntRange(1, 65535), help="Its port; 587, or 465 with --tls implicit, if none."),
+    click.option(
+        "--tls",
+        type=click.Choice(_TLS),
+        help="How the connection is secured. starttls: the same as verified. By default implicit on port 465 or 2465, "
+        "else verified where there is a --user, else opportunistic.",
+    ),
+    click.option("--insecure", is_flag=True, help="Take any certificate."),
+    click.option("--ca-file", type=_file, help="PEM file with the certificates to trust, instead of the system's."),
+    click.option("--user", help="Authenticate as this user."),
+    click.option("--password-file", type=_file, help="File whose first line is the password."),
+    click.option("--password-stdin", is_flag=True, help="Read the password from standard input, instead of asking."),
+    click.option("--hello", help="The name to give in EHLO; this machine's by default."),
+    click.option(
+        "--timeout", type=click.FloatRange(0.1, 3600), help="Seconds for each step; by default as RFC 5321 advises."
+    ),
+)
+_message_options = _options(
+    click.option("--from", "sender", metavar="ADDRESS", help="The sender; <> for the null one; the --user by default."),
+    click.option("--to", multiple=True, metavar="ADDRESS", help="A recipient; may be repeated."),
+    click.option("--cc", multiple=True, metavar="ADDRESS", help="A recipient named in Cc."),
+    click.option("--bcc", multiple=True, metavar="ADDRESS", help="A recipient whom the message does not name."),
+    click.option("--subject", help="The subject."),
+    click.option(
+        "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Another header, or another value."
+    ),
+    click.option("--body", metavar="TEXT", help="The text."),
+    click.option("--body-file", type=_file, help="File with the text; - for standard input."),
+    click.option("--attach", "attachments", multiple=True, type=_file, help="A file to attach; may be repeated."),
+    click.option("--file", "raw", type=_file, help="A whole message to send as it is; - for standard input."),
+    click.option("--dsn-notify", type=click.Choice(_NOTIFIES), multiple=True, help="When to be told (RFC 3461)."),
+    click.option("--dsn-return", type=click.Choice(["full", "hdrs"]), help="How much of the message comes back."),
+    click.option("--dsn-id", help="The ENVID that the reports name."),
+)
+
+
+@click.command("send")
+@_server_options
+@_message_options
+@click.option("--show-dialogue", is_flag=True, help="Print every line of the dialogue; secrets are masked.")
+def command(show_dialogue: bool, **options: Any) -> None:
+    """Submit a message.
+
+    Status 0 when every recipient was accepted, else 1; a line for each says which, with the server's words.
+    """
+    try:
+        order = _order(options)
+        server = _server(options)
+    except ValueError as error:  # AddressError and LetterError among them
+        fail(str(error))
+    dialogue = Dialogue(click.echo) if show_dialogue else None
+    try:
+        result = asyncio.run(submit(server, order, dialogue.observe if dialogue else None))
+    except DialogueError as error:
+        fail(_failure(error, server))
+    finally:
+        if dialogue is not None:
+            dialogue.finish()
+    width = max(len(escaped(str(address))) for address in order.recipients)
+    for address, found in zip(order.recipients, result.recipients, strict=True):
+        click.echo(
+            f"{'accepted' if found.is_accepted else 'refused '}  {escaped(str(address)):<{width}}  {_said(found)}"
+        )
+    sys.exit(0 if all(found.is_accepted for found in result.recipients) else 1)
+
+
+class Dialogue:
+    """Prints what passes, line by line: `C: ` is what we said, `S: ` what the server said."""
+
+    def __init__(self, echo: Callable[[str], object]) -> None:
+        self._echo = echo
+        self._rest = {"C": b"", "S": b""}
+
+    def observe(self, who: str, data: bytes) -> None:
+        """Takes a piece of the dialogue, which may end within a line."""
+        *lines, self._rest[who] = (self._rest[who] + data).split(b"\n")
+        for line in lines:
+            self._show(who, line.removesuffix(b"\r"))
+
+    def finish(self) -> None:
+        """Show what had no line end."""
+        for who, rest in self._rest.items():
+            if rest:
+                self._show(who, rest)
+
+    def _show(self, who: str, line: bytes) -> None:
+        self._echo(f"{who}: {escaped(line.decode('utf-8', 'backslashreplace'))}")
+
+
+def _failure(error: DialogueError, server: Server) -> str:
+    what = str(error.reply) if error.reply is not None else error.detail
+    sentence = f"{server.host}:{server.port}: {error.phase}: {what}"
+    if error.detail.startswith("certificate not trusted"):
+        sentence += "; trust it with --ca-file FILE, or take any with --insecure"
+    return sentence
+
+
+def _said(found: RecipientResult) -> str:
+    return escaped(f"{found.phase}: {found.reply if found.reply is not None else found.detail}")
+
+
+# From the options to the values --------------------------------------------------------------------------------
+
+
+def _server(options: dict[str, Any]) -> Server:
+    host, port = _host_port(options["server"])
+    if options["port"] is not None:
+        port = options["port"]
+    elif port is None:
+        port = DEFAULT_PORT if not options["server"] else 465 if options["tls"] == "implicit" else 587
+    mode = options["tls"]
+    if mode is None:
+        tls = TlsMode.VERIFIED if options["user"] else TlsMode.OPPORTUNISTIC
+        tls = TlsMode.IMPLICIT if port in (465, 2465) else tls
+    else:
+        tls = TlsMode.VERIFIED if mode == "starttls" else TlsMode(mode)
+    if options["insecure"]:
+        tls = _UNCHECKED.get(tls, tls)
+    timeouts = PhaseTimeouts()
+    if options["timeout"] is not None:
+        timeouts = PhaseTimeouts(**dict.fromkeys(PhaseTimeouts.__slots__, options["timeout"]))
+    name = socket.getfqdn()
+    hello = options["hello"] or (name if is_domain(name) else "localhost")
+    return Server(
+        host=host,
+        port=port,
+        tls=tls,
+        hello=header_value("--hello", hello),
+        timeouts=timeouts,
+        credentials=_credentials(options),
+        ca_file=options["ca_file"],
+    )
+
+
+def _host_port(text: str) -> tuple[str, int | None]:
+    host, colon, port = text.rpartition(":")
+    if text.startswith("[") and text.endswith("]"):
+        return text[1:-1], None
+    if not colon or (":" in host and not host.startswith("[")):
+        return text or "localhost", None
+    if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65_536) or not host:
+        raise LetterError(f"--server: write HOST or HOST:PORT, not {text!r}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _credentials(options: dict[str, Any]) -> Credentials | None:
+    user, file, is_stdin = options["user"], options["password_file"], options["password_stdin"]
+    if user is None:
+        if file is not None or is_stdin:
+            raise LetterError("a password needs a --user")
+        return None
+    if file is not None and is_stdin:
+        raise LetterError("give --password-file or --password-stdin, not both")
+    if is_stdin and Path("-") in (options["body_file"], options["raw"], *options["attachments"]):
+        raise LetterError("standard input cannot be both the password and the message")
+    if file is None:
+        return Credentials(username=user, password=read_password(from_stdin=is_stdin, is_new=False))
+    lines = _read(file).decode("utf-8", "replace").splitlines()
+    if not lines or not lines[0]:
+        raise LetterError(f"{file}: its first line should be the password, but is empty")
+    return Credentials(username=user, password=lines[0])
+
+
+def _order(options: dict[str, Any]) -> Order:
+    sender = options["sender"] if options["sender"] is not None else _default_sender(options)
+    wanted = [*options["to"], *options["cc"], *options["bcc"]]
+    if options["raw"] is not None:
+        clashing = [name for name in ("subject", "headers", "body", "body_file", "attachments") if options[name]]
+        if clashing:
+            raise LetterError("--file is a whole message: it goes with no option that would make one")
+        message = _read(options["raw"])
+        wanted = wanted or header_recipients(message)
+        sender = sender if sender is not None else header_sender(message)
+    if not wanted:
+        raise LetterError("there is nobody to send to: give --to ADDRESS")
+    paths = tuple(dict.fromkeys(_address("--to", text) for text in wanted))
+    if sender is None:
+        sender = f"{getpass.getuser()}@{socket.getfqdn()}"
+    reverse_path: Address | NullPath = NULL if sender in ("", "<>") else _address("--from", sender)
+    is_utf8 = not all(path.is_ascii for path in (reverse_path, *paths) if isinstance(path, Address))
+    if options["raw"] is None:
+        body = to_bytes(build(_letter(options, sender)), smtputf8=is_utf8)
+    else:
+        body = to_bytes(message)
+    return Order(
+        reverse_path=reverse_path,
+        recipients=paths,
+        body=body,
+        mail_dsn=_mail_dsn(options),
+        rcpt_dsn=_rcpt_dsn(options["dsn_notify"]),
+    )
+
+
+def _letter(options: dict[str, Any], sender: str) -> Letter:
+    if options["body"] is not None and options["body_file"] is not None:
+        raise LetterError("give --body or --body-file, not both")
+    text = options["body"] if options["body"] is not None else "Sent by postroad send.\n"
+    if options["body_file"] is not None:
+        text = _read(options["body_file"]).decode("utf-8", "replace")
+    domain = sender.rpartition("@")[2]
+    return Letter(
+        sender=sender if sender not in ("", "<>") else "MAILER-DAEMON@" + (socket.getfqdn() or "localhost"),
+        to=options["to"],
+        cc=options["cc"],
+        subject=options["subject"],
+        headers=[parse_header(text) for text in options["headers"]],
+        text=text,
+        attachments=[Attachment(path.name, _read(path)) for path in options["attachments"]],
+        date=email.utils.formatdate(SystemClock().wall(), localtime=True),
+        message_id=f"<{secrets.token_hex(12)}@{domain if domain.isascii() and is_domain(domain) else 'localhost'}>",
+    )
+
+
+def _default_sender(options: dict[str, Any]) -> str | None:
+    return options["user"] if options["user"] and "@" in options["user"] else None
+
+
+def _address(option: str, text: str) -> Address:
+    try:
+        return Address.parse(text, smtputf8=True)
+    except AddressError as error:
+        raise LetterError(f"{option} {text[:80]!r}: {error}") from None
+
+
+def _mail_dsn(options: dict[str, Any]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    if options["dsn_return"]:
+        found["RET"] = options["dsn_return"].upper()
+    if options["dsn_id"]:
+        found["ENVID"] = xtext_encode(header_value("--dsn-id", options["dsn_id"]))
+    return found
+
+
+def _rcpt_dsn(notify: Sequence[str]) -> dict[str, str | None]:
+    if "never" in notify and len(set(notify)) > 1:
+        raise LetterError("--dsn-notify never goes with no other")
+    return {"NOTIFY": ",".join(dict.fromkeys(word.upper() for word in notify))} if notify else {}
+
+
+def _read(path: Path) -> bytes:
+    """A file, or standard input for `-`. Raises LetterError."""
+    try:
+        if str(path) == "-":
+            content = sys.stdin.buffer.read(MAX_FILE_OCTETS + 1)
+        else:
+            with path.open("rb") as file:
+                content = file.read(MAX_FILE_OCTETS + 1)
+    except OSError as error:
+        raise LetterError(f"{path}: {explain_fault(error)}") from None
+    if len(content) > MAX_FILE_OCTETS:
+        raise LetterError(f"{path} is larger than {MAX_FILE_OCTETS:,} octets")
+    return content

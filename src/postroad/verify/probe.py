@@ -1,0 +1,224 @@
+"""Asking one site about a batch of addresses: MAIL, RCPT…, RSET, over the road that deliveries take.
+
+A session holds at most so many recipients as the settings, the site and the host (LIMITS RCPTMAX) allow; never DATA
+or BDAT (C-15). A host that was asked too much tells it, and is then left alone for a while by the pool (V-09).
+What an answer is worth is verdict's business. Used by job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from postroad.meaning.classify import Kind, classify
+from postroad.net.dialogue import Connection
+from postroad.road.pool import ConnectFailure, HostAttempt, Lease, Pool
+from postroad.road.route import Route, RouteFailure
+from postroad.smtp.address import Address, NullPath
+from postroad.smtp.command import Mail, Rcpt
+from postroad.smtp.errors import LocalProtocolError
+from postroad.smtp.outcome import Phase, RecipientResult
+from postroad.verify.plan import Item
+from postroad.verify.verdict import Step
+
+MAX_FRESH_STARTS = 2
+"""How often a batch moves to another connection because an idle one had been closed meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came up about one address; `decided_by` is one of the steps."""
+
+    steps: tuple[Step, ...]
+    decided_by: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a batch brought. `again`: items that got no hearing, and may be asked in another session."""
+
+    answers: dict[int, Answer]
+    again: tuple[Item, ...] = ()
+    is_unreachable: bool = False
+    """No connection could be had: the rest of the domain need not be tried now."""
+
+
+class Prober:
+    """Asks by `pool`, as `mail_from`. `session_size`: recipients in one session, over all its transactions."""
+
+    def __init__(self, pool: Pool, *, mail_from: Address | NullPath, session_size: int) -> None:
+        self._pool = pool
+        self._mail_from = mail_from
+        self._session_size = session_size
+        self._used: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()
+        """Recipients asked about on each connection still open."""
+
+    async def ask(self, route: Route, items: Sequence[Item]) -> Asked:
+        """Ask about the items, all of that route's domain, in one session."""
+        fresh_starts = 0
+        while True:
+            lease = self._pool.try_acquire(route) or await self._pool.acquire(route)
+            if isinstance(lease, RouteFailure):
+                return _nobody_asked(items, route_answer(lease))
+            if isinstance(lease, ConnectFailure):
+                return _nobody_asked(items, _unconnected(lease, route))
+            was_used = lease.connection.transactions > 0
+            asked, is_stale = await self._use(lease, route, items)
+            if not (is_stale and was_used and fresh_starts < MAX_FRESH_STARTS):
+                return asked
+            fresh_starts += 1
+
+    async def _use(self, lease: Lease, route: Route, items: Sequence[Item]) -> tuple[Asked, bool]:
+        """One transaction on a lease, or two where some local parts need SMTPUTF8; the lease is given back."""
+        connection = lease.connection
+        is_reusable = False
+        try:
+            batch = items[: self._room(connection, route)]
+            again = list(items[len(batch) :])
+            answers: dict[int, Answer] = {}
+            is_stale = False
+            has_trouble = False
+            for group, is_utf8 in _by_need(batch):
+                if is_utf8 and not connection.capabilities.has("SMTPUTF8"):
+                    detail = "the host does not offer SMTPUTF8"
+                    answers.update(_everyone(group, self._step(connection, Phase.EHLO, detail, "smtputf8_needed")))
+                    continue
+                found = await self._transact(connection, group, is_utf8=is_utf8)
+                is_stale = is_stale or _is_stale(found)
+                has_trouble = has_trouble or any(_is_unwelcome(result) for result in found)
+                repeated = _unheard(found)
+                for index, (item, result) in enumerate(zip(group, found, strict=True)):
+                    if index in repeated:
+                        again.append(item)
+                    else:
+                        step = self._step(connection, result.phase, result.detail, result=result)
+                        answers[item.id] = Answer((step,), step)
+            if has_trouble and not is_stale:
+                lease.trouble()
+            is_full = self._used.get(connection, 0) >= self._session_size
+            is_reusable = connection.is_open and not is_full and not has_trouble
+            return Asked(answers, tuple(again)), is_stale
+        finally:
+            lease.release(reusable=is_reusable)
+
+    def _room(self, connection: Connection, route: Route) -> int:
+        limits = [self._session_size - self._used.get(connection, 0), route.site.limits.recipients_per_message]
+        told = connection.capabilities.limits.get("RCPTMAX")
+        if told is not None:
+            limits.append(told)
+        return max(1, min(limits))
+
+    async def _transact(
+        self, connection: Connection, group: Sequence[Item], *, is_utf8: bool
+    ) -> tuple[RecipientResult, ...]:
+        self._used[connection] = self._used.get(connection, 0) + len(group)
+        mail = Mail(self._mail_from, {"SMTPUTF8": None} if is_utf8 else {})
+        try:
+            result = await connection.probe(mail, [Rcpt(item.address, {}) for item in group])
+        except LocalProtocolError as error:
+            return (RecipientResult(Phase.RCPT, None, f"the address cannot be put into a command: {error}"),) * len(
+                group
+            )
+        return result.recipients
+
+    def _step(
+        self,
+        connection: Connection,
+        phase: Phase,
+        detail: str,
+        reason: str = "",
+        result: RecipientResult | None = None,
+    ) -> Step:
+        endpoint = connection.endpoint
+        return Step(
+            phase=phase,
+            reply=None if result is None else result.reply,
+            detail=detail,
+            host=endpoint.host,
+            address=endpoint.address,
+            port=endpoint.port,
+            reason=reason,
+        )
+
+
+def route_answer(failure: RouteFailure) -> Answer:
+    """What it means that there is no way to a domain: our own words, so no reply of anybody's."""
+    step = Step(phase=Phase.DNS, detail=failure.reply.text, reason=failure.reason)
+    return Answer((step,), step)
+
+
+def _unconnected(failure: ConnectFailure, route: Route) -> Answer:
+    steps = {id(attempt): _attempt_step(attempt, route, failure) for attempt in failure.attempts}
+    return Answer(tuple(steps.values()), steps[id(failure.last)])
+
+
+def _attempt_step(attempt: HostAttempt, route: Route, failure: ConnectFailure) -> Step:
+    return Step(
+        phase=attempt.phase,
+        reply=attempt.reply,
+        detail=attempt.detail,
+        host=attempt.host,
+        address=attempt.address,
+        port=route.port if attempt.host else 0,
+        reason="site_paused" if failure.retry_after_s is not None else "",
+    )
+
+
+def _nobody_asked(items: Sequence[Item], answer: Answer) -> Asked:
+    return Asked(dict.fromkeys((item.id for item in items), answer), is_unreachable=True)
+
+
+def _everyone(items: Sequence[Item], step: Step) -> dict[int, Answer]:
+    return dict.fromkeys((item.id for item in items), Answer((step,), step))
+
+
+def _by_need(items: Sequence[Item]) -> list[tuple[list[Item], bool]]:
+    plain = [item for item in items if item.address.is_ascii]
+    utf8 = [item for item in items if not item.address.is_ascii]
+    return [(group, is_utf8) for group, is_utf8 in ((plain, False), (utf8, True)) if group]
+
+
+def _is_stale(found: Sequence[RecipientResult]) -> bool:
+    """Whether the connection ended before anything was said of anyone."""
+    return all(
+        result.detail != "timed out"
+        and (result.reply is None or (result.reply.code == 421 and result.phase is Phase.MAIL))
+        for result in found
+    )
+
+
+def _is_unwelcome(result: RecipientResult) -> bool:
+    """Whether the site wants less of us, or nothing: not only for this address."""
+    said = result.reply
+    if said is None or said.is_positive:
+        return False
+    if said.code == 421:
+        return True
+    meaning = classify(result.phase, said)
+    if meaning.kind is Kind.BLOCKED_REPUTATION or meaning.rule == "rate-text":
+        return True
+    is_about_us = said.enhanced is not None and said.enhanced.subject == 7
+    return said.is_transient and is_about_us and meaning.kind is not Kind.GREYLISTED
+
+
+def _unheard(found: Sequence[RecipientResult]) -> frozenset[int]:
+    """Those whose question got no hearing while others' did: so each further session makes some progress."""
+    open_ones = {index for index, result in enumerate(found) if _is_crowded_out(result) or _is_cut_off(result)}
+    return frozenset(open_ones) if len(open_ones) < len(found) else frozenset()
+
+
+def _is_crowded_out(result: RecipientResult) -> bool:
+    """Turned away because others had filled the transaction (RFC 5321 §4.5.3.1.10)."""
+    said = result.reply
+    if said is None or result.phase is not Phase.RCPT or said.code not in (452, 552):
+        return False
+    is_of_count = said.enhanced is not None and (said.enhanced.subject, said.enhanced.detail) == (5, 3)
+    return is_of_count or classify(result.phase, said).rule == "too-many-recipients"
+
+
+def _is_cut_off(result: RecipientResult) -> bool:
+    """The session ended before the answer: by 421, or without a word."""
+    if result.phase is not Phase.RCPT or result.detail == "timed out":
+        return False
+    return result.reply is None or result.reply.code == 421
