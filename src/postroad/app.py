@@ -19,6 +19,7 @@ from pathlib import Path
 from postroad import __version__, events
 from postroad.compose import certificate_paths
 from postroad.config import Config, ConfigMistake, load
+from postroad.net.hostname import machine_name
 from postroad.net.listen import ListenError, bind, show
 from postroad.net.tls import TlsError, make_self_signed, server_context
 from postroad.store.accounts import SqliteAccounts
@@ -63,12 +64,6 @@ def complete(config: Config) -> Config:
             postmaster=config.domains.postmaster or "postmaster",
         ),
     )
-
-
-def machine_name() -> str:
-    """The machine's full name, or `localhost` where it has none that could stand in an address."""
-    name = socket.getfqdn()
-    return name if "." in name and not name.endswith((".arpa", ".localdomain")) else "localhost"
 
 
 def load_config(

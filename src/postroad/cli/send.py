@@ -6,9 +6,10 @@ import asyncio
 import email.utils
 import getpass
 import secrets
-import socket
+import ssl
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,19 +17,27 @@ import click
 
 from postroad.cli.letter import Attachment, Letter, LetterError, build, header_value, parse_header
 from postroad.cli.settings import fail, read_password
-from postroad.cli.submit import Order, Server, submit
 from postroad.clock import SystemClock
 from postroad.config.judge import is_domain
 from postroad.events import escaped
-from postroad.library.client import header_recipients, header_sender, to_bytes
-from postroad.net.endpoint import Credentials, DialogueError, PhaseTimeouts, TlsMode
+from postroad.library.client import (
+    DEFAULT_PORT,
+    Client,
+    DsnRequest,
+    SendResult,
+    default_tls,
+    header_recipients,
+    header_sender,
+    to_bytes,
+)
+from postroad.net.dialogue import client_context
+from postroad.net.endpoint import DialogueError, TlsMode
 from postroad.net.fault import explain_fault
+from postroad.net.hostname import machine_name
 from postroad.smtp.address import NULL, Address, AddressError, NullPath
-from postroad.smtp.extension import xtext_encode
 from postroad.smtp.outcome import RecipientResult
 
 MAX_FILE_OCTETS = 1 << 28
-DEFAULT_PORT = 2587
 _TLS = ("none", "opportunistic", "required", "starttls", "verified", "implicit")
 _UNCHECKED = {TlsMode.VERIFIED: TlsMode.REQUIRED, TlsMode.IMPLICIT: TlsMode.IMPLICIT_UNVERIFIED}
 _NOTIFIES = ("never", "success", "failure", "delay")
@@ -94,25 +103,30 @@ def command(show_dialogue: bool, **options: Any) -> None:
 
     Status 0 when every recipient was accepted, else 1; a line for each says which, with the server's words.
     """
-    try:
-        order = _order(options)
-        server = _server(options)
-    except ValueError as error:  # AddressError and LetterError among them
-        fail(str(error))
     dialogue = Dialogue(click.echo) if show_dialogue else None
     try:
-        result = asyncio.run(submit(server, order, dialogue.observe if dialogue else None))
+        order = _order(options)
+        client = _client(options, dialogue)
+    except ValueError as error:  # AddressError and LetterError among them
+        fail(str(error))
+    try:
+        result = asyncio.run(_submit(client, order))
     except DialogueError as error:
-        fail(_failure(error, server))
+        fail(_failure(error, client))
+    except ValueError as error:
+        fail(str(error))
     finally:
         if dialogue is not None:
             dialogue.finish()
-    width = max(len(escaped(str(address))) for address in order.recipients)
-    for address, found in zip(order.recipients, result.recipients, strict=True):
-        click.echo(
-            f"{'accepted' if found.is_accepted else 'refused '}  {escaped(str(address)):<{width}}  {_said(found)}"
-        )
-    sys.exit(0 if all(found.is_accepted for found in result.recipients) else 1)
+    width = max(len(escaped(address)) for address in result.recipients)
+    for address, found in result.recipients.items():
+        click.echo(f"{'accepted' if found.is_accepted else 'refused '}  {escaped(address):<{width}}  {_said(found)}")
+    sys.exit(0 if result.is_accepted else 1)
+
+
+async def _submit(client: Client, order: Order) -> SendResult:
+    async with client:
+        return await client.send(order.body, sender=order.sender, recipients=order.recipients, dsn=order.dsn)
 
 
 class Dialogue:
@@ -138,9 +152,9 @@ class Dialogue:
         self._echo(f"{who}: {escaped(line.decode('utf-8', 'backslashreplace'))}")
 
 
-def _failure(error: DialogueError, server: Server) -> str:
+def _failure(error: DialogueError, client: Client) -> str:
     what = str(error.reply) if error.reply is not None else error.detail
-    sentence = f"{server.host}:{server.port}: {error.phase}: {what}"
+    sentence = f"{client.host}:{client.port}: {error.phase}: {what}"
     if error.detail.startswith("certificate not trusted"):
         sentence += "; trust it with --ca-file FILE, or take any with --insecure"
     return sentence
@@ -153,34 +167,49 @@ def _said(found: RecipientResult) -> str:
 # From the options to the values --------------------------------------------------------------------------------
 
 
-def _server(options: dict[str, Any]) -> Server:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to send, and to whom; `sender` empty: the null reverse-path."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    body: bytes
+    dsn: DsnRequest
+
+
+def _client(options: dict[str, Any], dialogue: Dialogue | None) -> Client:
     host, port = _host_port(options["server"])
     if options["port"] is not None:
         port = options["port"]
     elif port is None:
         port = DEFAULT_PORT if not options["server"] else 465 if options["tls"] == "implicit" else 587
     mode = options["tls"]
-    if mode is None:
-        tls = TlsMode.VERIFIED if options["user"] else TlsMode.OPPORTUNISTIC
-        tls = TlsMode.IMPLICIT if port in (465, 2465) else tls
-    else:
+    tls = default_tls(port, has_credentials=options["user"] is not None)
+    if mode is not None:
         tls = TlsMode.VERIFIED if mode == "starttls" else TlsMode(mode)
     if options["insecure"]:
         tls = _UNCHECKED.get(tls, tls)
-    timeouts = PhaseTimeouts()
-    if options["timeout"] is not None:
-        timeouts = PhaseTimeouts(**dict.fromkeys(PhaseTimeouts.__slots__, options["timeout"]))
-    name = socket.getfqdn()
-    hello = options["hello"] or (name if is_domain(name) else "localhost")
-    return Server(
-        host=host,
-        port=port,
+    username, password = _credentials(options)
+    return Client(
+        host,
+        port,
+        username=username,
+        password=password,
         tls=tls,
-        hello=header_value("--hello", hello),
-        timeouts=timeouts,
-        credentials=_credentials(options),
-        ca_file=options["ca_file"],
+        ssl_context=None if options["ca_file"] is None else _trusting(tls, options["ca_file"]),
+        hello=options["hello"] and header_value("--hello", options["hello"]),
+        timeout_s=options["timeout"],
+        observer=dialogue.observe if dialogue else None,
     )
+
+
+def _trusting(tls: TlsMode, file: Path) -> ssl.SSLContext:
+    context = client_context(tls)
+    try:
+        context.load_verify_locations(file)
+    except OSError as error:
+        raise LetterError(f"{file}: there are no certificates in it ({explain_fault(error)})") from None
+    return context
 
 
 def _host_port(text: str) -> tuple[str, int | None]:
@@ -194,22 +223,22 @@ def _host_port(text: str) -> tuple[str, int | None]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _credentials(options: dict[str, Any]) -> Credentials | None:
+def _credentials(options: dict[str, Any]) -> tuple[str | None, str | None]:
     user, file, is_stdin = options["user"], options["password_file"], options["password_stdin"]
     if user is None:
         if file is not None or is_stdin:
             raise LetterError("a password needs a --user")
-        return None
+        return None, None
     if file is not None and is_stdin:
         raise LetterError("give --password-file or --password-stdin, not both")
     if is_stdin and Path("-") in (options["body_file"], options["raw"], *options["attachments"]):
         raise LetterError("standard input cannot be both the password and the message")
     if file is None:
-        return Credentials(username=user, password=read_password(from_stdin=is_stdin, is_new=False))
+        return user, read_password(from_stdin=is_stdin, is_new=False)
     lines = _read(file).decode("utf-8", "replace").splitlines()
     if not lines or not lines[0]:
         raise LetterError(f"{file}: its first line should be the password, but is empty")
-    return Credentials(username=user, password=lines[0])
+    return user, lines[0]
 
 
 def _order(options: dict[str, Any]) -> Order:
@@ -226,7 +255,7 @@ def _order(options: dict[str, Any]) -> Order:
         raise LetterError("there is nobody to send to: give --to ADDRESS")
     paths = tuple(dict.fromkeys(_address("--to", text) for text in wanted))
     if sender is None:
-        sender = f"{getpass.getuser()}@{socket.getfqdn()}"
+        sender = f"{getpass.getuser()}@{machine_name()}"
     reverse_path: Address | NullPath = NULL if sender in ("", "<>") else _address("--from", sender)
     is_utf8 = not all(path.is_ascii for path in (reverse_path, *paths) if isinstance(path, Address))
     if options["raw"] is None:
@@ -234,11 +263,7 @@ def _order(options: dict[str, Any]) -> Order:
     else:
         body = to_bytes(message)
     return Order(
-        reverse_path=reverse_path,
-        recipients=paths,
-        body=body,
-        mail_dsn=_mail_dsn(options),
-        rcpt_dsn=_rcpt_dsn(options["dsn_notify"]),
+        sender=str(reverse_path), recipients=tuple(str(path) for path in paths), body=body, dsn=_dsn_request(options)
     )
 
 
@@ -250,7 +275,7 @@ def _letter(options: dict[str, Any], sender: str) -> Letter:
         text = _read(options["body_file"]).decode("utf-8", "replace")
     domain = sender.rpartition("@")[2]
     return Letter(
-        sender=sender if sender not in ("", "<>") else "MAILER-DAEMON@" + (socket.getfqdn() or "localhost"),
+        sender=sender if sender not in ("", "<>") else f"MAILER-DAEMON@{machine_name()}",
         to=options["to"],
         cc=options["cc"],
         subject=options["subject"],
@@ -273,19 +298,15 @@ def _address(option: str, text: str) -> Address:
         raise LetterError(f"{option} {text[:80]!r}: {error}") from None
 
 
-def _mail_dsn(options: dict[str, Any]) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    if options["dsn_return"]:
-        found["RET"] = options["dsn_return"].upper()
-    if options["dsn_id"]:
-        found["ENVID"] = xtext_encode(header_value("--dsn-id", options["dsn_id"]))
-    return found
-
-
-def _rcpt_dsn(notify: Sequence[str]) -> dict[str, str | None]:
-    if "never" in notify and len(set(notify)) > 1:
+def _dsn_request(options: dict[str, Any]) -> DsnRequest:
+    notify = frozenset(word.upper() for word in options["dsn_notify"])
+    if "NEVER" in notify and len(notify) > 1:
         raise LetterError("--dsn-notify never goes with no other")
-    return {"NOTIFY": ",".join(dict.fromkeys(word.upper() for word in notify))} if notify else {}
+    return DsnRequest(
+        notify=notify or None,
+        ret=options["dsn_return"] and options["dsn_return"].upper(),
+        envid=options["dsn_id"] and header_value("--dsn-id", options["dsn_id"]),
+    )
 
 
 def _read(path: Path) -> bytes:

@@ -19,10 +19,27 @@ from types import TracebackType
 from postroad.net.dialogue import Connection, Observer, connect
 from postroad.net.endpoint import Credentials, DialogueError, Endpoint, PhaseTimeouts, TlsMode
 from postroad.net.fault import explain_fault
+from postroad.net.hostname import machine_name
 from postroad.smtp.address import NULL, Address
 from postroad.smtp.command import Mail, Rcpt
+from postroad.smtp.extension import MailParameters, RcptParameters, to_parameters
 from postroad.smtp.framing import has_bare_newline
 from postroad.smtp.outcome import Phase, RecipientResult
+
+DEFAULT_PORT = 2587
+IMPLICIT_TLS_PORTS = frozenset({465, 2465})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DsnRequest:
+    """What the sender wants to be told, and how (RFC 3461)."""
+
+    notify: frozenset[str] | None = None
+    """NEVER alone, or some of SUCCESS, FAILURE, DELAY."""
+    ret: str | None = None
+    """FULL or HDRS."""
+    envid: str | None = None
+    """The id that reports are to name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +62,22 @@ class SendResult:
 class Client:
     """One SMTP connection to one server, opened by `async with`.
 
-    `tls`: TlsMode or its name; by default implicit TLS on port 465, else required and verified STARTTLS where
-    credentials are given, else opportunistic. Credentials never travel in the clear. `timeout_s` bounds each phase.
+    `tls`: TlsMode or its name; by default implicit TLS on ports 465 and 2465, else required and verified STARTTLS where
+    credentials are given, else opportunistic. Credentials never travel in the clear. `timeout_s` bounds each phase;
+    None: as RFC 5321 §4.5.3.2 advises.
     """
 
     def __init__(
         self,
         host: str = "localhost",
-        port: int = 2587,
+        port: int = DEFAULT_PORT,
         *,
         username: str | None = None,
         password: str | None = None,
         tls: TlsMode | str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         hello: str | None = None,
-        timeout_s: float = 60.0,
+        timeout_s: float | None = 60.0,
         source_address: str | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -68,20 +86,13 @@ class Client:
         self.host = host
         self.port = port
         self._credentials = Credentials(username=username, password=password or "") if username is not None else None
-        self._tls = TlsMode(tls) if tls is not None else self._default_tls(port)
+        self._tls = TlsMode(tls) if tls is not None else default_tls(port, has_credentials=username is not None)
         self._context = ssl_context
-        self._hello = hello or socket.getfqdn() or "localhost"
-        self._timeouts = PhaseTimeouts(
-            **{name: timeout_s for name in PhaseTimeouts.__slots__ if name != "quit_s"}, quit_s=min(5.0, timeout_s)
-        )
+        self._hello = hello or machine_name()
+        self._timeouts = PhaseTimeouts() if timeout_s is None else PhaseTimeouts.all(timeout_s)
         self._source = source_address
         self._observer = observer
         self._connection: Connection | None = None
-
-    def _default_tls(self, port: int) -> TlsMode:
-        if port == 465:
-            return TlsMode.IMPLICIT
-        return TlsMode.VERIFIED if self._credentials is not None else TlsMode.OPPORTUNISTIC
 
     async def __aenter__(self) -> Client:
         await self.open()
@@ -97,7 +108,7 @@ class Client:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise DialogueError(Phase.DNS, f"{self.host}: {explain_fault(error)}") from None
         failure: DialogueError | None = None
         for address in dict.fromkeys(info[4][0] for info in found):
@@ -131,10 +142,12 @@ class Client:
         *,
         sender: str | None = None,
         recipients: Iterable[str] | None = None,
+        dsn: DsnRequest | None = None,
     ) -> SendResult:
-        """Send one message; envelope addresses default to the message's own headers.
+        """Send one message; envelope addresses default to the message's own headers, `sender` "" is the null path.
 
-        Raises ValueError for an address that is none (AddressError) or a message without recipients.
+        Raises ValueError for an address that is none (AddressError) or a message without recipients, and DialogueError
+        where the server does not offer what the message needs (SMTPUTF8, DSN).
         """
         if self._connection is None:
             raise DialogueError(Phase.CONNECT, "not connected: use `async with Client(…)`, or open()")
@@ -142,24 +155,35 @@ class Client:
         if not forward:
             raise ValueError("no recipients: give `recipients`, or a To, Cc or Bcc header")
         reverse = sender if sender is not None else header_sender(message)
-        needs_utf8 = not all(text.isascii() for text in [reverse, *forward])
         reverse_path = Address.parse(reverse, smtputf8=True) if reverse else NULL
         paths = [Address.parse(text, smtputf8=True) for text in forward]
+        needs_utf8 = not all(path.is_ascii for path in (reverse_path, *paths) if isinstance(path, Address))
         body = to_bytes(message, smtputf8=needs_utf8)
-        capabilities = self._connection.capabilities
-        parameters: dict[str, str | None] = {}
-        if capabilities.has("SIZE"):
-            parameters["SIZE"] = str(len(body))
-        if capabilities.has("8BITMIME") and not body.isascii():
-            parameters["BODY"] = "8BITMIME"
-        if not all(path.is_ascii for path in [*paths, *([reverse_path] if isinstance(reverse_path, Address) else [])]):
-            if not capabilities.has("SMTPUTF8"):
-                raise DialogueError(Phase.MAIL, "the server does not offer SMTPUTF8, which these addresses need")
-            parameters["SMTPUTF8"] = None
+        dsn = dsn or DsnRequest()
+        offered = self._connection.capabilities
+        if needs_utf8 and not offered.has("SMTPUTF8"):
+            raise DialogueError(Phase.MAIL, "the server does not offer SMTPUTF8, which these addresses need")
+        if dsn != DsnRequest() and not offered.has("DSN"):
+            raise DialogueError(Phase.MAIL, "the server does not offer DSN, which was asked for")
+        mail = MailParameters(
+            size=len(body) if offered.has("SIZE") else None,
+            body="8BITMIME" if offered.has("8BITMIME") and not body.isascii() else None,
+            smtputf8=needs_utf8,
+            ret=dsn.ret,
+            envid=dsn.envid,
+        )
+        rcpt = to_parameters(RcptParameters(notify=dsn.notify))
         result = await self._connection.transact(
-            Mail(reverse_path, parameters), [Rcpt(path, {}) for path in paths], body
+            Mail(reverse_path, to_parameters(mail)), [Rcpt(path, rcpt) for path in paths], body
         )
         return SendResult(dict(zip(forward, result.recipients, strict=True)))
+
+
+def default_tls(port: int, *, has_credentials: bool) -> TlsMode:
+    """How a connection to that port is secured where nobody said it."""
+    if port in IMPLICIT_TLS_PORTS:
+        return TlsMode.IMPLICIT
+    return TlsMode.VERIFIED if has_credentials else TlsMode.OPPORTUNISTIC
 
 
 def header_recipients(message: Message | bytes) -> list[str]:

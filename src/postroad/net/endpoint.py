@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from postroad.smtp.outcome import Phase
@@ -54,6 +54,13 @@ class PhaseTimeouts:
     body_s: float = 600.0
     rset_s: float = 30.0
     quit_s: float = 5.0
+
+    @classmethod
+    def all(cls, seconds: float, *, connect_s: float | None = None) -> PhaseTimeouts:
+        """The same for every phase, but for the last ones (RSET 30 s, QUIT 5 s at most) and perhaps the connection."""
+        ceilings = {"rset_s": 30.0, "quit_s": 5.0}
+        timeouts = cls(**{name: min(seconds, ceilings.get(name, seconds)) for name in cls.__slots__})
+        return timeouts if connect_s is None else replace(timeouts, connect_s=connect_s)
 
 
 @dataclass(frozen=True, slots=True)

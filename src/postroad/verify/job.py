@@ -51,28 +51,13 @@ class VerifySettings:
     per_site: int = 2
     """Connections to one site at a time."""
     recipients_per_session: int = 50
-    timeouts: PhaseTimeouts = field(default_factory=lambda: timeouts(15.0, 60.0))
+    timeouts: PhaseTimeouts = field(default_factory=lambda: PhaseTimeouts.all(60.0, connect_s=15.0))
     window: int = 50_000
     """Addresses held in memory."""
     idle_s: float = 2.0
     longest_pause_s: float = 60.0
     """A site that is to be left alone for longer is not waited for."""
     back_off: BackOff = field(default_factory=BackOff)
-
-
-def timeouts(connect_s: float, other_s: float) -> PhaseTimeouts:
-    """Seconds for the connection, and for each other phase."""
-    return PhaseTimeouts(
-        connect_s=connect_s,
-        greeting_s=other_s,
-        ehlo_s=other_s,
-        starttls_s=other_s,
-        mail_s=other_s,
-        rcpt_s=other_s,
-        block_s=other_s,
-        rset_s=min(30.0, other_s),
-        quit_s=min(3.0, other_s),
-    )
 
 
 class Source(Protocol):
