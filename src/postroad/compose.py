@@ -91,13 +91,9 @@ def domains(config: Config) -> frozenset[str]:
     return frozenset(to_a_labels(domain) for domain in config.domains.local)
 
 
-def _discarded(config: Config) -> frozenset[str]:
-    return frozenset(to_a_labels(route.domain) for route in config.route if route.discard and route.domain != "*")
-
-
 def delivered_here(config: Config) -> frozenset[str]:
-    """The local domains that have Maildirs: those with a route that discards have not."""
-    return domains(config) - _discarded(config)
+    """The local domains that have Maildirs: those with a route of their own go where it says."""
+    return domains(config) - {to_a_labels(route.domain) for route in config.route if route.domain != "*"}
 
 
 def local_domains(config: Config, accounts: Accounts) -> LocalDomains:

@@ -177,7 +177,7 @@ class OutgoingTimeoutsSection:
 class RouteSettings:
     """Where mail for one domain goes, instead of its MX hosts."""
 
-    domain: str = _set("", "The domain; `*` for every domain that is not local: a smart host.")
+    domain: str = _set("", "The domain, perhaps a local one; `*` for every domain that is not local: a smart host.")
     host: str = _set("", "The host to send to: a name or an address.")
     port: int = _set(25, "Its port.", low=1, high=65_535)
     tls: Literal["none", "opportunistic", "required", "verified", "implicit"] = _set(

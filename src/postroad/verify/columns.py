@@ -99,7 +99,9 @@ def find_layout(rows: Sequence[Sequence[str]], delimiter: str, wanted: str | Non
     if named:
         return Layout(delimiter, has_header, max(named, key=lambda column: (shares[column], -column)))
     column = max(range(width), key=lambda column: (shares[column], -column))
-    if width > 1 and not shares[column]:
+    if not shares[column] and width == 1 and body:
+        raise ListError("no line of it holds an address: a list has one a line, or a column of them")
+    if not shares[column] and width > 1:
         names = ", ".join(cell.strip()[:40] for cell in first[:20])
         raise ListError(f"no column holds addresses; name it by --column NAME or NUMBER (the first row: {names})")
     return Layout(delimiter, has_header, column)

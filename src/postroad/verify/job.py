@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from postroad.net.endpoint import PhaseTimeouts, TlsMode
 from postroad.net.resolver import DnsStatus, Resolver
@@ -26,6 +25,7 @@ from postroad.smtp.outcome import Phase
 from postroad.verify.address import BadAddress, check
 from postroad.verify.plan import Batch, Item, Plan
 from postroad.verify.probe import Answer, Asked, Prober, route_answer
+from postroad.verify.source import Source
 from postroad.verify.verdict import Verdict, bad_syntax, judge
 
 FEED = 1000
@@ -58,18 +58,6 @@ class VerifySettings:
     longest_pause_s: float = 60.0
     """A site that is to be left alone for longer is not waited for."""
     back_off: BackOff = field(default_factory=BackOff)
-
-
-class Source(Protocol):
-    """Where addresses come from, each once, and where their verdicts go."""
-
-    async def take(self, limit: int) -> Sequence[tuple[int, str]]:
-        """The next addresses, with numbers of their own; empty when there are no more."""
-        ...
-
-    async def record(self, verdicts: Sequence[tuple[int, Verdict]]) -> None:
-        """Keep verdicts."""
-        ...
 
 
 class Job:
@@ -111,8 +99,9 @@ class Job:
         self._routes: dict[str, Route] = {}
         self._found: list[tuple[int, Verdict]] = []
         self._flushed_at = 0.0
+        self.is_stopping = False
+        """Whether `stop` was called."""
         self._is_fed = False
-        self._is_stopping = False
         self._routing: dict[asyncio.Task[Route | RouteFailure], str] = {}
         self._probing: dict[asyncio.Task[Asked], Batch] = {}
         self._unrouted: list[str] = []
@@ -145,7 +134,7 @@ class Job:
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Begin nothing more; what is being asked may end within `grace_s`."""
-        self._is_stopping = True
+        self.is_stopping = True
         for routing in self._routing:
             routing.cancel()
         if grace_s > 0:
@@ -156,7 +145,7 @@ class Job:
 
     async def _advance(self, prober: Prober) -> bool:
         """Begin what may begin, and wait until something ends. False when all is done."""
-        if not self._is_stopping:
+        if not self.is_stopping:
             await self._feed()
             self._begin(prober)
         tasks: list[asyncio.Task[Route | RouteFailure] | asyncio.Task[Asked]] = [*self._routing, *self._probing]

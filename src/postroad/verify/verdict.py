@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -132,6 +132,16 @@ class Verdict:
     evidence: tuple[Evidence, ...] = ()
 
     @property
+    def proof(self) -> Evidence:
+        """The evidence that decided: the last in which a host spoke, or else the last."""
+        spoken = [one for one in self.evidence if one.reply]
+        return (spoken or list(self.evidence))[-1]
+
+    def given_as(self, text: str) -> Verdict:
+        """The same verdict on a row that wrote the address so."""
+        return replace(self, address=text)
+
+    @property
     def state(self) -> str:
         """Verdict and reason in one word, to count by."""
         return f"{self.verdict}:{self.reason}"
@@ -164,11 +174,11 @@ class Verdict:
         return json.dumps(self.to_dict(), ensure_ascii=True)
 
     @classmethod
-    def from_json(cls, text: str, *, address: str | None = None) -> Verdict:
-        """The verdict that `to_json` wrote; `address`: as this row gave it."""
+    def from_json(cls, text: str) -> Verdict:
+        """The verdict that `to_json` wrote."""
         data = json.loads(text)
         return cls(
-            address=data["address"] if address is None else address,
+            address=data["address"],
             verdict=Judgement(data["verdict"]),
             reason=data["reason"],
             normalised=data["normalised"],
