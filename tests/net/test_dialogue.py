@@ -162,6 +162,20 @@ def test_h10_every_ending_has_one_clear_outcome(lines: tuple[bytes | None, ...],
     assert not result.is_accepted
 
 
+def test_h10_a_reply_that_trickles_in_moves_no_deadline() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mx.test ESMTP\r\n")
+        await reader.readline()
+        writer.write(b"250 mx.test\r\n")
+        await reader.readline()
+        for _ in range(100):  # an end to it, so that a deadline that moves fails the test and does not hang it
+            writer.write(b"2")
+            await asyncio.sleep(0.02)
+
+    result = against(script, deliver, timeouts=SHORT).recipients[0]
+    assert (result.phase, result.reply, result.detail) == (Phase.MAIL, None, "timed out")
+
+
 def test_c07_a_server_that_is_out_of_step_is_left() -> None:
     async def use(connection: Connection) -> bool:
         await asyncio.sleep(0.05)

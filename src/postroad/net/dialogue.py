@@ -78,8 +78,10 @@ class Connection(asyncio.Protocol):
         if self._observer is not None:
             self._observer("S", data)
         self._session.receive(data)
+        is_answered = False
         try:
             while (item := self._session.next_answer()) is not None:
+                is_answered = True
                 if isinstance(item, Unsolicited):
                     self._take_unsolicited(item.reply)
                 elif self._transaction is not None:
@@ -91,7 +93,7 @@ class Connection(asyncio.Protocol):
         except RemoteProtocolError as error:
             self._fail(str(error))
             return
-        if self._transaction is not None:
+        if is_answered and self._transaction is not None:  # part of a reply moves no deadline (H-10)
             self._flush()
             self._set_deadline()
 
