@@ -1,0 +1,1 @@
+"""The documentation. `python -m docs.generate` writes what the code itself knows."""
