@@ -41,6 +41,14 @@ def need_program(name: str) -> str:
     return path
 
 
+def need_swaks_with_tls() -> str:
+    """The path of swaks, where it can speak TLS too, or the end of the test."""
+    swaks = need_program("swaks")
+    if subprocess.run(["perl", "-MNet::SSLeay", "-e", "1"], capture_output=True, check=False).returncode != 0:
+        absent("Net::SSLeay", "swaks lacks its Perl module for TLS, Net::SSLeay, on this machine")
+    return swaks
+
+
 @cache
 def _namespaces_work() -> bool:
     ip = find_program("ip")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import smtplib
 import ssl
 import subprocess
+import sys
 from email.message import EmailMessage
 from typing import TYPE_CHECKING
 
 import pytest
 
 from peers.internet import USER, Internet, internet
-from peers.need import need_program
+from peers.need import need_program, need_swaks_with_tls
 from peers.server import DOMAIN, PASSWORD
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def arrived(world: Internet, subject: str, user: str = "alice") -> EmailMessage:
 
 def test_swaks_with_auth_over_starttls_reaches_postfix_through_the_mx_record(world: Internet) -> None:
     transcript = run(
-        *(need_program("swaks"), "--server", f"127.0.0.1:{world.server.submission_port}", "--tls"),
+        *(need_swaks_with_tls(), "--server", f"127.0.0.1:{world.server.submission_port}", "--tls"),
         *("--auth", "PLAIN", "--auth-user", USER, "--auth-password", PASSWORD),
         *("--from", USER, "--to", "alice@postfix.test", "--h-Subject", "by swaks", "--body", BODY),
     )
@@ -62,7 +63,7 @@ def test_swaks_with_auth_over_starttls_reaches_postfix_through_the_mx_record(wor
 
 
 def test_swaks_with_auth_login_and_with_a_wrong_password(world: Internet) -> None:
-    base = (need_program("swaks"), "--server", f"127.0.0.1:{world.server.submission_port}", "--tls", "--auth", "LOGIN")
+    base = (need_swaks_with_tls(), "--server", f"127.0.0.1:{world.server.submission_port}", "--tls", "--auth", "LOGIN")
     envelope = ("--from", USER, "--to", "alice@postfix.test", "--h-Subject", "by login")
     run(*base, "--auth-user", USER, "--auth-password", PASSWORD, *envelope)
     arrived(world, "by login")
@@ -137,7 +138,7 @@ def test_smtplib_to_several_recipients_of_which_one_is_unknown(world: Internet) 
 def test_c14_a_permanent_failure_comes_back_to_the_local_sender_as_a_dsn(world: Internet) -> None:
     before = len(world.server.mailbox("dave"))
     run(
-        *(need_program("swaks"), "--server", f"127.0.0.1:{world.server.submission_port}", "--tls"),
+        *(need_swaks_with_tls(), "--server", f"127.0.0.1:{world.server.submission_port}", "--tls"),
         *("--auth", "PLAIN", "--auth-user", USER, "--auth-password", PASSWORD),
         *("--from", USER, "--to", "nobody@postfix.test", "--h-Subject", "to nobody"),
     )
@@ -153,14 +154,14 @@ def test_c14_a_permanent_failure_comes_back_to_the_local_sender_as_a_dsn(world: 
     assert "to nobody" in report.as_string()
 
 
-def test_postroad_send_shows_the_dialogue_and_delivers(world: Internet) -> None:
-    shown = world.server.run(
-        *("send", "--server", "127.0.0.1", "--port", str(world.server.submission_port), "--tls", "required"),
-        *("--auth-user", USER, "--auth-password", PASSWORD),
+def test_postroad_send_shows_the_dialogue_and_delivers(world: Internet, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(PASSWORD + "\n")
+    dialogue = run(
+        *(sys.executable, "-m", "postroad", "send", "--server", f"127.0.0.1:{world.server.submission_port}"),
+        *("--tls", "required", "--user", USER, "--password-file", str(tmp_path / "password")),
         *("--from", USER, "--to", "alice@postfix.test", "--header", "Subject: by postroad send", "--body", "hello"),
         "--show-dialogue",
     )
-    dialogue = shown.stdout + shown.stderr
     for command in ("EHLO", "STARTTLS", "MAIL FROM:<dave@local.test>", "RCPT TO:<alice@postfix.test>", "QUIT"):
         assert command in dialogue
     assert PASSWORD not in dialogue
