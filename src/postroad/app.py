@@ -12,7 +12,8 @@ import pwd
 import resource
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +23,9 @@ from postroad.config import Config, ConfigMistake, load
 from postroad.net.hostname import machine_name
 from postroad.net.listen import ListenError, bind, show
 from postroad.net.tls import TlsError, make_self_signed, server_context
-from postroad.store.accounts import SqliteAccounts
+from postroad.store.accounts import AccountError, SqliteAccounts
+from postroad.store.spool import SpoolError
+from postroad.store.sqlite import FileLock
 from postroad.supervisor import Assignment, Supervisor
 from postroad.worker import run_worker
 
@@ -79,43 +82,72 @@ def serve(config: Config, reload: Load, say: Callable[[str], None]) -> int:
     events.configure(level=config.log.level, as_json=config.log.format == "json")
     _allow_many_files(config)
     state = Path(config.server.state_dir)
+    _check_user(config)
     try:
         state.mkdir(parents=True, exist_ok=True)
         state.chmod(0o700)
     except OSError as error:
         raise CannotServe(f"{state}: the state directory cannot be made ({error.strerror})") from None
-    _check_certificate(config, state)
-    lines = [f"Postroad {__version__} serves as {config.server.hostname}"]
-    sockets = _bind(config)
-    for listener, bound in zip(config.listener, sockets[0], strict=True):
-        where = show(listener.address, bound.getsockname()[1])
-        lines.append(f"  {listener.role:<12} {where:<22} {_purpose(listener.role, config)}")
-    password = _first_account(config, state)
-    if password is not None:
-        lines.append(f"  administrator admin@{config.domains.local[0]}, password {password} (shown this once)")
-    _give_to_user(config, state)
-    supervisor = Supervisor(
-        work=lambda assignment: _work(config, reload, assignment),
-        sockets=sockets,
-        drain_s=config.server.drain_s,
-        on_ready=lambda: say("\n".join(lines)),
-    )
     try:
-        return supervisor.run()
+        lock = FileLock(state / "server")
+        try:
+            return _serve_alone(config, reload, say, lock)
+        finally:
+            lock.release()
+    except (SpoolError, AccountError) as error:
+        raise CannotServe(str(error)) from None
+
+
+def _serve_alone(config: Config, reload: Load, say: Callable[[str], None], lock: FileLock) -> int:
+    """The rest of `serve`, once no other server has the state directory (D-06)."""
+    state = Path(config.server.state_dir)
+    _check_certificate(config, state)
+    sockets = _bind(config)
+    password = None
+    is_shown = False
+    try:
+        password = _first_account(config, state)
+        _give_to_user(config, state)
+        lines = _where_it_serves(config, sockets[0], password)
+
+        def ready() -> None:
+            nonlocal is_shown
+            say("\n".join(lines))
+            is_shown = True
+
+        def work(assignment: Assignment) -> int:
+            lock.release()  # the supervisor's copy holds it: a worker that outlives it must not
+            _become(config.server.user)
+            return run_worker(config, reload, assignment)
+
+        return Supervisor(work=work, sockets=sockets, drain_s=config.server.drain_s, on_ready=ready).run()
     finally:
         for row in sockets:
             for bound in row:
                 bound.close()
+        if password is not None and not is_shown:
+            _forget_account(config, state)
 
 
-def _work(config: Config, reload: Load, assignment: Assignment) -> int:
-    _become(config.server.user)
-    return run_worker(config, reload, assignment)
+def _where_it_serves(config: Config, sockets: Sequence[socket.socket], password: str | None) -> list[str]:
+    """The lines a person reads at the start."""
+    places = [
+        show(listener.address, bound.getsockname()[1]) for listener, bound in zip(config.listener, sockets, strict=True)
+    ]
+    width = max(map(len, places))
+    lines = [f"Postroad {__version__} serves as {config.server.hostname}"]
+    for listener, place in zip(config.listener, places, strict=True):
+        lines.append(f"  {listener.role:<12} {place:<{width}}   {_purpose(listener.role, config)}")
+    if password is not None:
+        lines.append(f"  administrator {_administrator(config)}, password {password} (shown this once)")
+    return lines
 
 
 def _purpose(role: str, config: Config) -> str:
     if role == "mx":
-        return f"mail for {', '.join(config.domains.local)}, kept in {config.domains.maildir}"
+        maildir, here = Path(config.domains.maildir), Path.cwd()
+        kept = maildir.relative_to(here) if maildir.is_relative_to(here) else maildir
+        return f"mail for {', '.join(config.domains.local)}, kept in {kept}"
     return "STARTTLS and AUTH" if role == "submission" else "TLS and AUTH"
 
 
@@ -157,17 +189,23 @@ def _check_certificate(config: Config, state: Path) -> None:
 
 def _first_account(config: Config, state: Path) -> str | None:
     """On the first run there is an administrator; his password, if he was made now."""
-    accounts = SqliteAccounts(state / "accounts.db")
-    try:
+    with closing(SqliteAccounts(state / "accounts.db")) as accounts:
         if accounts.all():
             return None
         password = secrets.token_urlsafe(12)
-        domain = config.domains.local[0]
         identities = [f"*@{local}" for local in config.domains.local]
-        accounts.add(f"admin@{domain}", password, identities=identities, is_admin=True)
+        accounts.add(_administrator(config), password, identities=identities, is_admin=True)
         return password
-    finally:
-        accounts.close()
+
+
+def _administrator(config: Config) -> str:
+    return f"admin@{config.domains.local[0]}"
+
+
+def _forget_account(config: Config, state: Path) -> None:
+    """Nobody saw the password, since nothing came to serve: the next start makes another."""
+    with closing(SqliteAccounts(state / "accounts.db")) as accounts:
+        accounts.remove(_administrator(config))
 
 
 def _allow_many_files(config: Config) -> None:
@@ -185,12 +223,17 @@ def _user(name: str) -> pwd.struct_passwd:
         raise CannotServe(f"[server] user: there is no user {name!r} on this machine") from None
 
 
+def _check_user(config: Config) -> None:
+    if config.server.user:
+        _user(config.server.user)
+        if os.geteuid() != 0:
+            raise CannotServe("[server] user: only a start as root can become another user")
+
+
 def _give_to_user(config: Config, state: Path) -> None:
     if not config.server.user:
         return
     owner = _user(config.server.user)
-    if os.geteuid() != 0:
-        raise CannotServe("[server] user: only a start as root can become another user")
     for path in [state, *state.rglob("*")]:
         os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
 

@@ -14,6 +14,7 @@ import click
 
 from postroad.cli.settings import config_path, configured, settings
 from postroad.config import Config, load
+from postroad.events import escaped
 
 
 @click.group("config")
@@ -30,7 +31,7 @@ def check(file: Path | None, config: Path | None) -> None:
     loaded = load(path, os.environ)
     if isinstance(loaded, list):
         for mistake in loaded:
-            click.echo(str(mistake))
+            click.echo(escaped(str(mistake)))
         sys.exit(1)
     click.echo(f"{path}: ok" if path else "ok: there is no file, the defaults are in force")
 

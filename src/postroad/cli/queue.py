@@ -20,7 +20,7 @@ from postroad.cli.settings import configured, fail, settings
 from postroad.clock import SystemClock
 from postroad.events import escaped
 from postroad.message.envelope import format_queue_id, parse_queue_id
-from postroad.smtp.address import Address, AddressError
+from postroad.smtp.address import Address, AddressError, to_a_labels
 from postroad.store.queue_admin import QueueAdmin, QueueEntry, QueueMessage
 from postroad.store.spool import Attempt, SpoolError
 
@@ -41,6 +41,24 @@ def queue_id(text: str) -> int:
     return number
 
 
+def domain_name(text: str) -> str:
+    """A domain in the form the queue keeps. Raises click.BadParameter."""
+    try:
+        return to_a_labels(text.removesuffix("."))
+    except AddressError as error:
+        raise click.BadParameter(f"{text!r} is no domain: {error}") from None
+
+
+def sender_filter(text: str) -> str:
+    """`<>`, `@domain` or an address in the form the queue keeps. Raises click.BadParameter."""
+    local, at, domain = text.rpartition("@")
+    if text == "<>":
+        return text
+    if not at:
+        raise click.BadParameter(f"write ann@example.org, @example.org or <>, not {text!r}")
+    return f"{local}@{domain_name(domain)}"
+
+
 @contextmanager
 def _queue(config: Path | None, state: Path | None) -> Iterator[QueueAdmin]:
     try:
@@ -56,8 +74,13 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--domain", help="Only messages with a recipient there.")
-@click.option("--sender", help="Only messages from this address, @domain, or <> for bounces.")
+@click.option("--domain", type=domain_name, metavar="DOMAIN", help="Only messages with a recipient there.")
+@click.option(
+    "--sender",
+    type=sender_filter,
+    metavar="SENDER",
+    help="Only messages from this address, @domain, or <> for bounces.",
+)
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
 @click.option("--after", type=queue_id, metavar="ID", help="Only messages after this id: the next page.")
 @_format
@@ -111,7 +134,7 @@ def show(message_id: int, is_raw: bool, style: str, config: Path | None, state: 
 
 @command.command("retry")
 @click.argument("message_ids", metavar="[ID]...", nargs=-1, type=queue_id)
-@click.option("--domain", help="Every recipient there.")
+@click.option("--domain", type=domain_name, metavar="DOMAIN", help="Every recipient there.")
 @click.option("--all", "is_all", is_flag=True, help="Everything that waits.")
 @configured
 def retry(
@@ -125,7 +148,7 @@ def retry(
     with _queue(config, state) as admin:
         due = sum(admin.retry(message_id, domain=domain) for message_id in message_ids or (None,))
     if message_ids and not due:
-        fail("no recipient of such a message is in the queue")
+        fail("no such recipient is in the queue")
     click.echo(f"{_count(due, 'recipient')} due now")
 
 
@@ -140,12 +163,12 @@ def remove(message_ids: tuple[int, ...], recipient: str | None, config: Path | N
         try:
             address = Address.parse(recipient, smtputf8=True)
         except AddressError as error:
-            fail(f"--recipient: {error}")
+            fail(f"--recipient {recipient!r}: {error}; write it as ann@example.org")
         local, domain = address.local, address.domain
     with _queue(config, state) as admin:
         removed = sum(admin.remove(message_id, local=local, domain=domain) for message_id in message_ids)
     if not removed:
-        fail("no recipient of such a message is in the queue")
+        fail("no such recipient is in the queue")
     click.echo(f"{_count(removed, 'recipient')} removed")
 
 

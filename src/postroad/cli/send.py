@@ -35,6 +35,9 @@ from postroad.net.endpoint import DialogueError, TlsMode
 from postroad.net.fault import explain_fault
 from postroad.net.hostname import machine_name
 from postroad.smtp.address import NULL, Address, AddressError, NullPath
+from postroad.smtp.command import Ehlo, to_line
+from postroad.smtp.errors import LocalProtocolError
+from postroad.smtp.extension import MAX_ENVID_CHARACTERS, xtext_encode
 from postroad.smtp.outcome import RecipientResult
 
 MAX_FILE_OCTETS = 1 << 28
@@ -55,6 +58,7 @@ def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
 
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path, allow_dash=True)
+_named_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _server_options = _options(
     click.option("--server", metavar="HOST[:PORT]", default="", help=f"The server; localhost:{DEFAULT_PORT} if none."),
@@ -63,10 +67,10 @@ _server_options = _options(
         "--tls",
         type=click.Choice(_TLS),
         help="How the connection is secured. starttls: the same as verified. By default implicit on port 465 or 2465, "
-        "else verified where there is a --user, else opportunistic.",
+        "else verified where there is a --user or --ca-file, else opportunistic.",
     ),
     click.option("--insecure", is_flag=True, help="Take any certificate."),
-    click.option("--ca-file", type=_file, help="PEM file with the certificates to trust, instead of the system's."),
+    click.option("--ca-file", type=_named_file, help="PEM file with the certificates to trust, not the system's."),
     click.option("--user", help="Authenticate as this user."),
     click.option("--password-file", type=_file, help="File whose first line is the password."),
     click.option("--password-stdin", is_flag=True, help="Read the password from standard input, instead of asking."),
@@ -105,6 +109,7 @@ def command(show_dialogue: bool, **options: Any) -> None:
     """
     dialogue = Dialogue(click.echo) if show_dialogue else None
     try:
+        _check_standard_input(options)
         order = _order(options)
         client = _client(options, dialogue)
     except ValueError as error:  # AddressError and LetterError among them
@@ -178,15 +183,18 @@ class Order:
 
 
 def _client(options: dict[str, Any], dialogue: Dialogue | None) -> Client:
-    host, port = _host_port(options["server"])
+    host, port = _host_port(header_value("--server", options["server"]))
     if options["port"] is not None:
         port = options["port"]
     elif port is None:
         port = DEFAULT_PORT if not options["server"] else 465 if options["tls"] == "implicit" else 587
     mode = options["tls"]
-    tls = default_tls(port, has_credentials=options["user"] is not None)
+    is_checked = options["user"] is not None or options["ca_file"] is not None
+    tls = default_tls(port, has_credentials=is_checked)
     if mode is not None:
         tls = TlsMode.VERIFIED if mode == "starttls" else TlsMode(mode)
+    if options["ca_file"] is not None and (options["insecure"] or tls not in _UNCHECKED):
+        raise LetterError("--ca-file needs certificates to be checked: give --tls verified or implicit, no --insecure")
     if options["insecure"]:
         tls = _UNCHECKED.get(tls, tls)
     username, password = _credentials(options)
@@ -197,19 +205,26 @@ def _client(options: dict[str, Any], dialogue: Dialogue | None) -> Client:
         password=password,
         tls=tls,
         ssl_context=None if options["ca_file"] is None else _trusting(tls, options["ca_file"]),
-        hello=options["hello"] and header_value("--hello", options["hello"]),
+        hello=_hello(options["hello"]),
         timeout_s=options["timeout"],
         observer=dialogue.observe if dialogue else None,
     )
 
 
+def _hello(name: str | None) -> str | None:
+    if name is not None:
+        try:
+            to_line(Ehlo(name))
+        except LocalProtocolError:
+            raise LetterError(f"--hello {name[:80]!r}: write one word, such as mail.example.org") from None
+    return name
+
+
 def _trusting(tls: TlsMode, file: Path) -> ssl.SSLContext:
-    context = client_context(tls)
     try:
-        context.load_verify_locations(file)
+        return client_context(tls, trusted=file)
     except OSError as error:
         raise LetterError(f"{file}: there are no certificates in it ({explain_fault(error)})") from None
-    return context
 
 
 def _host_port(text: str) -> tuple[str, int | None]:
@@ -231,8 +246,7 @@ def _credentials(options: dict[str, Any]) -> tuple[str | None, str | None]:
         return None, None
     if file is not None and is_stdin:
         raise LetterError("give --password-file or --password-stdin, not both")
-    if is_stdin and Path("-") in (options["body_file"], options["raw"], *options["attachments"]):
-        raise LetterError("standard input cannot be both the password and the message")
+    header_value("--user", user)
     if file is None:
         return user, read_password(from_stdin=is_stdin, is_new=False)
     lines = _read(file).decode("utf-8", "replace").splitlines()
@@ -241,21 +255,26 @@ def _credentials(options: dict[str, Any]) -> tuple[str | None, str | None]:
     return user, lines[0]
 
 
+def _check_standard_input(options: dict[str, Any]) -> None:
+    readers = [options["password_file"], options["body_file"], options["raw"], *options["attachments"]]
+    if readers.count(Path("-")) + options["password_stdin"] > 1:
+        raise LetterError("standard input can be one thing only: the password, the text, an attachment or the message")
+
+
 def _order(options: dict[str, Any]) -> Order:
     sender = options["sender"] if options["sender"] is not None else _default_sender(options)
-    wanted = [*options["to"], *options["cc"], *options["bcc"]]
+    wanted = [(f"--{kind}", text) for kind in ("to", "cc", "bcc") for text in options[kind]]
     if options["raw"] is not None:
-        clashing = [name for name in ("subject", "headers", "body", "body_file", "attachments") if options[name]]
-        if clashing:
+        if any(options[name] not in (None, ()) for name in ("subject", "headers", "body", "body_file", "attachments")):
             raise LetterError("--file is a whole message: it goes with no option that would make one")
         message = _read(options["raw"])
-        wanted = wanted or header_recipients(message)
+        wanted = wanted or [("recipient in the message's header", text) for text in header_recipients(message)]
         sender = sender if sender is not None else header_sender(message)
     if not wanted:
         raise LetterError("there is nobody to send to: give --to ADDRESS")
-    paths = tuple(dict.fromkeys(_address("--to", text) for text in wanted))
+    paths = tuple(dict.fromkeys(_address(option, text) for option, text in wanted))
     if sender is None:
-        sender = f"{getpass.getuser()}@{machine_name()}"
+        sender = _own_address()
     reverse_path: Address | NullPath = NULL if sender in ("", "<>") else _address("--from", sender)
     is_utf8 = not all(path.is_ascii for path in (reverse_path, *paths) if isinstance(path, Address))
     if options["raw"] is None:
@@ -291,22 +310,30 @@ def _default_sender(options: dict[str, Any]) -> str | None:
     return options["user"] if options["user"] and "@" in options["user"] else None
 
 
+def _own_address() -> str:
+    try:
+        return f"{getpass.getuser()}@{machine_name()}"
+    except (KeyError, OSError):  # a uid that has no name
+        raise LetterError("this user has no name to send as: give --from ADDRESS") from None
+
+
 def _address(option: str, text: str) -> Address:
     try:
         return Address.parse(text, smtputf8=True)
     except AddressError as error:
-        raise LetterError(f"{option} {text[:80]!r}: {error}") from None
+        raise LetterError(f"{option} {text[:80]!r}: {error}; write it as ann@example.org") from None
 
 
 def _dsn_request(options: dict[str, Any]) -> DsnRequest:
     notify = frozenset(word.upper() for word in options["dsn_notify"])
     if "NEVER" in notify and len(notify) > 1:
         raise LetterError("--dsn-notify never goes with no other")
-    return DsnRequest(
-        notify=notify or None,
-        ret=options["dsn_return"] and options["dsn_return"].upper(),
-        envid=options["dsn_id"] and header_value("--dsn-id", options["dsn_id"]),
-    )
+    envid = options["dsn_id"]
+    if envid is not None:
+        header_value("--dsn-id", envid)
+        if not envid.isascii() or not 0 < len(xtext_encode(envid)) <= MAX_ENVID_CHARACTERS:
+            raise LetterError(f"--dsn-id: write 1 to {MAX_ENVID_CHARACTERS} ASCII characters")
+    return DsnRequest(notify=notify or None, ret=options["dsn_return"] and options["dsn_return"].upper(), envid=envid)
 
 
 def _read(path: Path) -> bytes:

@@ -56,8 +56,10 @@ def settings(config: Path | None, state: Path | None = None) -> Config:
 def or_exit(loaded: Config | list[ConfigMistake]) -> Config:
     """The configuration, or the end of the command."""
     if isinstance(loaded, list):
+        from postroad.events import escaped
+
         for mistake in loaded:
-            click.echo(str(mistake), err=True)
+            click.echo(escaped(str(mistake)), err=True)
         sys.exit(1)
     return loaded
 
@@ -65,11 +67,24 @@ def or_exit(loaded: Config | list[ConfigMistake]) -> Config:
 def read_password(*, from_stdin: bool, is_new: bool) -> str:
     """A password from the first line of standard input, or asked for: twice where it is a new one."""
     if not from_stdin:
+        if not _has_terminal():
+            fail("there is no terminal to ask for the password: write it to standard input, with --password-stdin")
         return str(click.prompt("Password", hide_input=True, confirmation_prompt=is_new, err=True))
     line = sys.stdin.readline(MAX_PASSWORD_CHARS + 2).rstrip("\r\n")
     if not line:
         fail("standard input holds no password: write it there, on one line")
+    if "\0" in line:
+        fail("the password has a NUL in it, which no mail program can send")
     return line
+
+
+def _has_terminal() -> bool:
+    """Whether a person can be asked, also where standard input is something else."""
+    try:
+        with Path("/dev/tty").open("rb"):
+            return True
+    except OSError:
+        return sys.stdin.isatty()
 
 
 def fail(sentence: str) -> NoReturn:

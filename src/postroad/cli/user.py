@@ -14,11 +14,15 @@ from postroad.store.spool import SpoolError
 
 
 @contextmanager
-def _accounts(config: Path | None, state: Path | None) -> Iterator[SqliteAccounts]:
+def _accounts(config: Path | None, state: Path | None, *, may_make: bool = False) -> Iterator[SqliteAccounts]:
+    """The accounts of the state directory. `may_make`: also of one that is not there yet."""
     directory = Path(settings(config, state).server.state_dir)
+    file = directory / "accounts.db"
+    if not may_make and not file.is_file():
+        fail(f"there are no accounts in {directory}: name the directory the server uses, or add the first account")
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with closing(SqliteAccounts(directory / "accounts.db")) as accounts:
+        with closing(SqliteAccounts(file)) as accounts:
             yield accounts
     except OSError as error:
         fail(f"{directory}: the state directory cannot be made ({error.strerror})")
@@ -49,8 +53,8 @@ def add(
     """Add the account NAME. An account whose name is an address may send as that address."""
     chosen = identities or ((name,) if "@" in name else ())
     if not chosen:
-        fail(f"{name} is no address: say with --identity which addresses the user may send as")
-    with _accounts(config, state) as accounts:
+        fail(f"{name!r} is no address: say with --identity which addresses the user may send as")
+    with _accounts(config, state, may_make=True) as accounts:
         account = accounts.add(
             name, read_password(from_stdin=password_stdin, is_new=True), identities=chosen, is_admin=admin
         )
@@ -107,5 +111,5 @@ def remove(name: str, config: Path | None, state: Path | None) -> None:
     """Remove the account NAME."""
     with _accounts(config, state) as accounts:
         if not accounts.remove(name):
-            fail(f"there is no account {name}")
+            fail(f"there is no account {name!r}")
         click.echo(f"removed {name}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import re
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
@@ -28,6 +29,7 @@ from postroad.smtp.outcome import Phase, RecipientResult
 
 DEFAULT_PORT = 2587
 IMPLICIT_TLS_PORTS = frozenset({465, 2465})
+_BCC = re.compile(rb"^bcc[ \t]*:.*(?:\n[ \t].*)*(?:\n|\Z)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +110,10 @@ class Client:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
             raise DialogueError(Phase.DNS, f"{self.host}: {explain_fault(error)}") from None
+        except UnicodeError:
+            raise DialogueError(Phase.DNS, f"{self.host}: no host can have that name") from None
         failure: DialogueError | None = None
         for address in dict.fromkeys(info[4][0] for info in found):
             endpoint = Endpoint(host=self.host, address=str(address), port=self.port, source_address=self._source)
@@ -220,4 +224,8 @@ def to_bytes(message: Message | bytes, *, smtputf8: bool = False) -> bytes:
         body = message
     if has_bare_newline(body):
         body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+    header, gap, rest = body.partition(b"\r\n\r\n")
+    if _BCC.search(header) is not None:
+        kept = _BCC.sub(b"", header + b"\r\n").removesuffix(b"\r\n")
+        body = kept + (gap if kept else gap[2:]) + rest
     return body

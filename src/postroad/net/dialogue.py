@@ -17,6 +17,7 @@ import contextlib
 import secrets
 import ssl
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import cast
 
 from postroad.net.endpoint import Credentials, DialogueError, Endpoint, PhaseTimeouts, TlsInfo, TlsMode
@@ -75,12 +76,16 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are no subclasses of it
 
     def data_received(self, data: bytes) -> None:
-        if self._observer is not None:
+        # What a server says in SCRAM lets a password be guessed offline, so AUTH is shown reply by reply, masked.
+        is_secret = self._session.phase is Phase.AUTH
+        if self._observer is not None and not is_secret:
             self._observer("S", data)
         self._session.receive(data)
         is_answered = False
         try:
             while (item := self._session.next_answer()) is not None:
+                if self._observer is not None and is_secret:
+                    self._observer("S", b"334 ***\r\n" if item.reply.is_intermediate else item.reply.encode())
                 is_answered = True
                 if isinstance(item, Unsolicited):
                     self._take_unsolicited(item.reply)
@@ -379,9 +384,12 @@ async def connect(
     return connection
 
 
-def client_context(tls: TlsMode) -> ssl.SSLContext:
-    """The TLS settings a mode asks for: certificates are checked where the mode says so, TLS 1.2 at least."""
-    context = ssl.create_default_context()
+def client_context(tls: TlsMode, *, trusted: Path | None = None) -> ssl.SSLContext:
+    """The TLS settings a mode asks for: certificates are checked where the mode says so, TLS 1.2 at least.
+
+    `trusted`: a PEM file to trust instead of the system's certificates; raises OSError where it holds none.
+    """
+    context = ssl.create_default_context(cafile=trusted)
     if tls not in (TlsMode.VERIFIED, TlsMode.IMPLICIT):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

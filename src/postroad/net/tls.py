@@ -32,12 +32,22 @@ def server_context(certificate: Path, key: Path, *, minimum: str = "1.2") -> ssl
     context.minimum_version = _MINIMUM[minimum]
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, password=_no_passphrase)
     except (ssl.SSLError, OSError) as error:
-        raise TlsError(
-            f"{certificate}, {key}: not a matching PEM certificate and key ({explain_fault(error)})"
-        ) from None
+        # OpenSSL's «PEM lib» stands for any of: no PEM text, of another kind, cut short.
+        why = "no such PEM text in it" if error.args and "PEM lib" in str(error) else explain_fault(error)
+        raise TlsError(f"{certificate}, {key}: not a matching PEM certificate and key ({why})") from None
+    except _KeyEncrypted:
+        raise TlsError(f"{key}: the key has a passphrase, which nobody could type in: write it without one") from None
     return context
+
+
+class _KeyEncrypted(Exception):
+    pass
+
+
+def _no_passphrase() -> str:
+    raise _KeyEncrypted
 
 
 def make_self_signed(directory: Path, hostname: str, now: datetime.datetime) -> tuple[Path, Path, bool]:
