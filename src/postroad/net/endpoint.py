@@ -33,6 +33,8 @@ class Endpoint:
     address: str
     port: int = 25
     source_address: str | None = None
+    is_trusted: bool = False
+    """Named by the operator: it may be private."""
 
     def __str__(self) -> str:
         return f"{self.host}[{self.address}]:{self.port}"

@@ -12,6 +12,7 @@ while, and a failed opportunistic TLS handshake is followed by one try in the cl
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -22,7 +23,9 @@ from postroad.net.dialogue import Connection, client_context, connect
 from postroad.net.endpoint import DialogueError, Endpoint, PhaseTimeouts, TlsMode
 from postroad.road.route import Route, RouteFailure, RouteHost
 from postroad.road.site import Site
-from postroad.road.throttle import BackOff, Throttle
+from postroad.road.site_pool import Door, SitePool, Waiter
+from postroad.road.site_pool import Lease as Lease
+from postroad.road.throttle import BackOff
 from postroad.smtp.outcome import Phase
 from postroad.smtp.reply import Reply
 
@@ -88,111 +91,6 @@ class ConnectFailure:
         return (spoken or list(self.attempts))[-1]
 
 
-class Lease:
-    """A connection in use by one caller. Release it once, whatever happened."""
-
-    __slots__ = ("_home", "_is_released", "connection")
-
-    def __init__(self, connection: Connection, home: _SitePool) -> None:
-        self.connection = connection
-        self._home = home
-        self._is_released = False
-
-    def release(self, *, reusable: bool = True) -> None:
-        """Give the connection back; not `reusable` ends it by QUIT."""
-        if not self._is_released:
-            self._is_released = True
-            self._home.take_back(self.connection, reusable=reusable)
-
-    def trouble(self) -> None:
-        """The site has said that it does not want us now (a 421, a 4.7.x, a block): it is left alone for a while."""
-        self._home.trouble()
-
-
-@dataclass(slots=True)
-class _Idle:
-    connection: Connection
-    since: float
-
-
-@dataclass(slots=True)
-class _Waiter:
-    route: Route
-    future: asyncio.Future[Connection | None]
-
-
-class _SitePool:
-    """The connections to one site."""
-
-    __slots__ = ("_pool", "idle", "site", "throttle", "waiters")
-
-    def __init__(self, pool: Pool, site: Site) -> None:
-        self._pool = pool
-        self.site = site
-        self.throttle = Throttle(site.limits, pool.settings.back_off)
-        self.idle: deque[_Idle] = deque()
-        self.waiters: deque[_Waiter] = deque()
-
-    def find_idle(self, route: Route) -> Connection | None:
-        """The connection used last among those that fit: the others may then grow old and go."""
-        for index in range(len(self.idle) - 1, -1, -1):
-            connection = self.idle[index].connection
-            if not connection.is_open:
-                del self.idle[index]
-                self._pool.forget(self, connection)
-            elif fits(connection, route):
-                del self.idle[index]
-                return connection
-        return None
-
-    def take_back(self, connection: Connection, *, reusable: bool) -> None:
-        """After a lease: to the next waiter it fits, or to the idle ones, or out."""
-        limits = self.site.limits
-        is_usable = reusable and connection.is_open and connection.transactions < limits.messages_per_connection
-        if connection.transactions and is_usable:
-            self.throttle.success()
-        if not is_usable or self._pool.is_closing:
-            self._pool.end(self, connection)
-            return
-        for index, waiter in enumerate(self.waiters):
-            if not waiter.future.done() and fits(connection, waiter.route):
-                del self.waiters[index]
-                waiter.future.set_result(connection)
-                return
-        if limits.idle_s <= 0:
-            self._pool.end(self, connection)
-            return
-        self.idle.append(_Idle(connection, self._pool.now()))
-        self._pool.wake_sweeper()
-
-    def trouble(self) -> None:
-        self.throttle.trouble(self._pool.now())
-
-    def wake_waiter(self) -> None:
-        """A place is free: the first waiter tries again."""
-        while self.waiters:
-            waiter = self.waiters.popleft()
-            if not waiter.future.done():
-                waiter.future.set_result(None)
-                return
-
-
-def fits(connection: Connection, route: Route) -> bool:
-    """Whether a connection made for one route serves another: the same host and port, secured at least as asked."""
-    endpoint = connection.endpoint
-    is_secured = connection.tls is not None
-    if route.tls in (TlsMode.VERIFIED, TlsMode.IMPLICIT):
-        is_secured = connection.tls is not None and connection.tls.verified
-    if route.tls in (TlsMode.NONE, TlsMode.OPPORTUNISTIC):
-        is_secured = True
-    return (
-        is_secured
-        and endpoint.port == route.port
-        and connection.credentials == route.credentials
-        and any(endpoint.host == host.name for host in route.hosts)
-    )
-
-
 class Pool:
     """One for a process. `endpoints` resolves a route's host (road.route.Router.endpoints)."""
 
@@ -206,12 +104,13 @@ class Pool:
     ) -> None:
         self.settings = settings
         self.is_closing = False
+        self._closing = asyncio.Event()
         self._endpoints = endpoints
         self._connector = connector
         self._contexts = ssl_contexts
         self._context_cache: dict[TlsMode, ssl.SSLContext] = {}
         self._loop = asyncio.get_running_loop()
-        self._sites: OrderedDict[Site, _SitePool] = OrderedDict()
+        self._sites: OrderedDict[Site, SitePool] = OrderedDict()
         self._open = 0
         self._waiting = 0
         self._at_limit: deque[asyncio.Future[None]] = deque()
@@ -242,74 +141,123 @@ class Pool:
     async def acquire(self, route: Route) -> Lease | RouteFailure | ConnectFailure:
         """A connection for that route, waited for under the site's limits; or why there is none."""
         home = self._home(route.site)
+        must_wait, is_first = home.is_door_taken or bool(home.waiters), False
         while True:
-            if self.is_closing:
-                return _not_now("this host is shutting down")
+            if must_wait:
+                if not is_first and self._waiting >= self.settings.waiting:
+                    return _not_now("too many messages wait for this site")
+                connection = await self._wait(home, route, is_first=is_first)
+                if connection is not None:
+                    return Lease(connection, home)
+            home.is_door_taken = True
+            outcome: Lease | ConnectFailure | Door = Door.FULL
+            try:
+                outcome = await self._at_door(home, route)
+            except asyncio.CancelledError:
+                home.leave_door()
+                raise
+            finally:
+                self._pass_on()
+            if outcome is Door.FULL:
+                home.is_door_taken = False
+                must_wait = is_first = True
+                continue
+            home.leave_door()
+            return await self._open_one(home, route) if isinstance(outcome, Door) else outcome
+
+    async def _at_door(self, home: SitePool, route: Route) -> Lease | ConnectFailure | Door:
+        """What the first in a site's queue gets, once the site's pace and pauses and the limits allow it."""
+        while not self.is_closing:
             now = self.now()
             pace = home.throttle.message_wait(now)
             if pace > 0:
-                await asyncio.sleep(pace)
+                await self._sleep(pace)
                 continue
             connection = home.find_idle(route)
-            if connection is None:
-                pause = home.throttle.connection_wait(now)
-                if pause == float("inf"):
-                    if self._waiting >= self.settings.waiting:
-                        return _not_now("too many messages wait for this site")
-                    connection = await self._wait(home, route)
-                    if connection is None:
-                        continue
-                elif pause > self.settings.longest_pause_s:
-                    return _not_now(f"the site asked to be left alone; {pause:.0f} s of that are left", pause)
-                elif pause > 0:
-                    await asyncio.sleep(pause)
-                    continue
-                elif self._open >= self.settings.connections and not self._end_an_idle_one():
+            if connection is not None:
+                home.throttle.message_begun(now)
+                return Lease(connection, home)
+            pause = home.throttle.connection_wait(now)
+            if pause == float("inf"):
+                if not home.idle:
+                    return Door.FULL
+                self.end(home, home.idle.popleft().connection)  # it does not fit: it makes room
+                if home.throttle.connection_wait(now) == float("inf"):
+                    return Door.FULL
+            elif pause > self.settings.longest_pause_s:
+                return _not_now(f"the site asked to be left alone; {pause:.0f} s of that are left", pause)
+            elif pause > 0:
+                await self._sleep(pause)
+            elif self._open >= self.settings.connections:
+                self._end_an_idle_one()
+                if self._open >= self.settings.connections:
                     await self._wait_for_any()
-                    continue
-                else:
-                    return await self._open_one(home, route)
-            if not connection.is_open:
-                self.forget(home, connection)
-                continue
-            home.throttle.message_begun(now)
-            return Lease(connection, home)
+            else:
+                home.throttle.opened()
+                self._open += 1
+                return Door.PLACE
+        return _not_now("this host is shutting down")
 
-    def _home(self, site: Site) -> _SitePool:
+    async def _sleep(self, seconds: float) -> None:
+        self._pass_on()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+
+    def _pass_on(self) -> None:
+        """A place that this one may not have taken is for another site's."""
+        if self._open < self.settings.connections:
+            self.wake_any()
+
+    def _home(self, site: Site) -> SitePool:
         home = self._sites.get(site)
         if home is None:
-            home = self._sites[site] = _SitePool(self, site)
+            home = self._sites[site] = SitePool(self, site, self.settings.back_off)
             if len(self._sites) > self.settings.sites:
                 self._forget_a_site()
         return home
 
     def _forget_a_site(self) -> None:
+        """The oldest that nothing is known of; never the newest, which is about to be used."""
         for site, home in self._sites.items():
-            if not home.throttle.connections and not home.waiters and not home.throttle.connection_wait(self.now()):
-                del self._sites[site]
+            if not home.is_in_use and not home.throttle.connection_wait(self.now()):
+                if site != next(reversed(self._sites)):
+                    del self._sites[site]
                 return
 
-    async def _wait(self, home: _SitePool, route: Route) -> Connection | None:
-        if home.idle:  # a place is taken by connections that do not fit: one makes room
-            self.end(home, home.idle.popleft().connection)
-            return None
-        waiter = _Waiter(route, self._loop.create_future())
-        home.waiters.append(waiter)
-        self._waiting += 1
-        try:
-            return await waiter.future
-        except asyncio.CancelledError:
-            if waiter.future.done() and not waiter.future.cancelled():
-                connection = waiter.future.result()
-                if connection is not None:
-                    home.take_back(connection, reusable=True)
-                else:
-                    home.wake_waiter()
-            elif waiter in home.waiters:
+    async def _wait(self, home: SitePool, route: Route, *, is_first: bool) -> Connection | None:
+        """A connection that was given back, or None: it is our turn at the door."""
+        while True:
+            waiter = Waiter(route, self._loop.create_future())
+            if is_first:
+                home.waiters.appendleft(waiter)
+            else:
+                home.waiters.append(waiter)
+            self._waiting += 1
+            try:
+                connection = await waiter.future
+            except asyncio.CancelledError:
+                self._give_up(home, waiter)
+                raise
+            finally:
+                self._waiting -= 1
+            if connection is None or connection.is_open:
+                return connection
+            is_first = True
+            self.forget(home, connection)  # closed since it was handed over
+            if not home.is_door_taken:
+                return None
+
+    def _give_up(self, home: SitePool, waiter: Waiter) -> None:
+        if waiter.future.cancelled() or not waiter.future.done():
+            if waiter in home.waiters:
                 home.waiters.remove(waiter)
-            raise
-        finally:
-            self._waiting -= 1
+            return
+        connection = waiter.future.result()
+        if connection is not None:
+            home.take_back(connection, reusable=True)
+        else:
+            home.leave_door()
 
     async def _wait_for_any(self) -> None:
         place: asyncio.Future[None] = self._loop.create_future()
@@ -318,28 +266,27 @@ class Pool:
             await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
-                self._wake_any()
+                self.wake_any()
             raise
 
-    def _wake_any(self) -> None:
+    def wake_any(self) -> None:
+        """The first who waits for a place under the limit of all sites looks again."""
         while self._at_limit:
             place = self._at_limit.popleft()
             if not place.done():
                 place.set_result(None)
                 return
 
-    def _end_an_idle_one(self) -> bool:
+    def _end_an_idle_one(self) -> None:
         for home in self._sites.values():
             if home.idle:
                 self.end(home, home.idle.popleft().connection)
-                return True
-        return False
+                return
 
     # Opening --------------------------------------------------------------------------------------------------
 
-    async def _open_one(self, home: _SitePool, route: Route) -> Lease | RouteFailure | ConnectFailure:
-        home.throttle.opened()
-        self._open += 1
+    async def _open_one(self, home: SitePool, route: Route) -> Lease | RouteFailure | ConnectFailure:
+        """Into the place that was taken at the door."""
         connection: Connection | None = None
         try:
             outcome = await self._try_hosts(route)
@@ -421,7 +368,7 @@ class Pool:
 
     # Ending ---------------------------------------------------------------------------------------------------
 
-    def end(self, home: _SitePool, connection: Connection) -> None:
+    def end(self, home: SitePool, connection: Connection) -> None:
         """QUIT, in the background; its place is free once it is gone."""
         if not connection.is_open:
             connection.abort()
@@ -431,22 +378,22 @@ class Pool:
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)
 
-    async def _say_quit(self, home: _SitePool, connection: Connection) -> None:
+    async def _say_quit(self, home: SitePool, connection: Connection) -> None:
         try:
             await connection.quit()
         finally:
             self._closed(home)
 
-    def forget(self, home: _SitePool, connection: Connection) -> None:
+    def forget(self, home: SitePool, connection: Connection) -> None:
         """It was closed from the other side while idle."""
         connection.abort()
         self._closed(home)
 
-    def _closed(self, home: _SitePool) -> None:
+    def _closed(self, home: SitePool) -> None:
         home.throttle.closed()
         self._open -= 1
-        home.wake_waiter()
-        self._wake_any()
+        home.call_next()
+        self.wake_any()
 
     def wake_sweeper(self) -> None:
         """See to it that idle connections end in time."""
@@ -469,16 +416,16 @@ class Pool:
     async def close(self) -> None:
         """End every idle connection by QUIT; those in use end when they are released."""
         self.is_closing = True
+        self._closing.set()
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
         for home in list(self._sites.values()):
             while home.idle:
                 self.end(home, home.idle.popleft().connection)
-            while home.waiters:
-                home.wake_waiter()
+            home.call_next()
         while self._at_limit:
-            self._wake_any()
+            self.wake_any()
         while self._farewells:
             await asyncio.gather(*self._farewells, return_exceptions=True)
 

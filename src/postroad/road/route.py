@@ -214,6 +214,12 @@ class Router:
             is_v6 = ":" in self._source
             allowed = [address for address in allowed if (":" in address) == is_v6] or allowed
         return tuple(
-            Endpoint(host=host.name, address=address, port=route.port, source_address=self._source)
+            Endpoint(
+                host=host.name,
+                address=address,
+                port=route.port,
+                source_address=self._source,
+                is_trusted=route.is_trusted,
+            )
             for address in allowed[:MAX_ENDPOINTS]
         )
