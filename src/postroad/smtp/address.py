@@ -186,11 +186,13 @@ def _scan_quoted(text: str, *, smtputf8: bool) -> tuple[str, str]:
         character = text[position]
         if character == '"':
             return "".join(meaning), text[position + 1 :]
-        if character == "\\":
+        is_escaped = character == "\\"
+        if is_escaped:  # quoted-pairSMTP is ASCII, with SMTPUTF8 too (RFC 6531 §3.3 leaves it)
             position += 1
             character = text[position : position + 1]
+        takes_utf8 = smtputf8 and not is_escaped
         if not character or not (
-            " " <= character <= "~" or (smtputf8 and character > "\x9f" and character not in "\u2028\u2029")
+            " " <= character <= "~" or (takes_utf8 and character > "\x9f" and character not in "\u2028\u2029")
         ):
             break
         _check_characters(character)

@@ -160,11 +160,18 @@ def _size(value: str | None) -> int:
 
 def _one_of(names: frozenset[str]) -> Callable[[str | None], str]:
     def read(value: str | None) -> str:
-        if value is None or value.upper() not in names:
+        name = _upper(value)
+        if name not in names:
             raise ValueError
-        return value.upper()
+        return name
 
     return read
+
+
+def _upper(value: str | None) -> str:
+    if value is None or not value.isascii():  # a dotless i in upper case is an I, and no keyword
+        raise ValueError
+    return value.upper()
 
 
 def _flag(value: str | None) -> bool:
@@ -194,9 +201,7 @@ def _auth(value: str | None) -> str:
 
 
 def _notify(value: str | None) -> frozenset[str]:
-    if value is None:
-        raise ValueError
-    names = value.upper().split(",")
+    names = _upper(value).split(",")
     if names == ["NEVER"]:
         return frozenset(names)
     if len(set(names)) != len(names) or not _NOTIFIES.issuperset(names):

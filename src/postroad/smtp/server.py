@@ -91,6 +91,9 @@ ALLOWED: dict[State, frozenset[type]] = {
 }
 """Commands that are in order in each state; every other one is 503, and moves nothing."""
 
+_EXTENSIONS: frozenset[type] = frozenset({Bdat, StartTls, Auth})
+"""Commands that EHLO alone brings (RFC 5321 §2.2.1)."""
+
 
 OK = reply(250, "OK", "2.0.0")
 _SENDER_OK = reply(250, "Sender OK", "2.1.0")
@@ -283,7 +286,9 @@ class ServerSession:
                 self._answer_starttls(decision)
             case PasswordReceived():
                 self._answer_password(event, decision)
-            case ScramKeysWanted() | Authenticated() | AuthFailed():
+            case ScramKeysWanted():
+                self._refuse_exchange(decision)
+            case Authenticated() | AuthFailed():
                 raise LocalProtocolError(f"{type(event).__name__} is not answered with a reply")
             case _:
                 assert_never(event)
@@ -348,7 +353,7 @@ class ServerSession:
         self._count_command(command)
         if self.state is State.CLOSED:
             return None
-        if type(command) not in ALLOWED[self.state]:
+        if type(command) not in ALLOWED[self.state] or (type(command) in _EXTENSIONS and self._is_unoffered(command)):
             self._refuse_sequence(command)
             return None
         return self._obey(command, line)
@@ -387,6 +392,11 @@ class ServerSession:
             case _:
                 assert_never(command)
         return None
+
+    def _is_unoffered(self, command: Command) -> bool:
+        if isinstance(command, Bdat):
+            return "CHUNKING" not in self.offered
+        return self.hello is None or not self.hello.is_extended
 
     def _refuse_sequence(self, command: Command) -> None:
         """503, in the words that help most; a refused BDAT's octets are still read and dropped (RFC 3030 §2)."""
@@ -602,6 +612,12 @@ class ServerSession:
         else:
             self._refuse(decision)
 
+    def _refuse_exchange(self, decision: Reply | None) -> None:
+        if decision is None or decision.is_positive:
+            raise LocalProtocolError("SCRAM keys are given by answer_keys")
+        self._end_sasl()
+        self._refuse(decision)
+
     def _end_sasl(self) -> None:
         self._exchange = None
         self.state = State.READY
@@ -626,7 +642,9 @@ class ServerSession:
                 self.close(reply(421, "Too many errors", "4.7.0"))
 
     def _count_command(self, command: Command | None) -> None:
-        if isinstance(command, Rcpt | Bdat | Quit):
+        if isinstance(command, Rcpt | Quit):  # S-09: no number of recipients closes the session
+            return
+        if isinstance(command, Bdat) and (command.size > 0 or command.last):
             return
         self._commands += 1
         if self._commands > self.settings.idle_commands:
