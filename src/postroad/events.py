@@ -95,11 +95,11 @@ def emit(name: str, **fields: object) -> None:
     level = LEVELS.get(name, "info")
     if _RANK[level] < _threshold:
         return
-    if _logger is None:
-        configure()
     try:
+        if _logger is None:
+            configure()
         _logger.write(name, level=level, **{key: shown(key, value) for key, value in fields.items()})
-    except (OSError, ValueError):  # the stream is full, gone, or closed
+    except Exception:  # the stream is full, gone, or closed; a value cannot be shown
         return
 
 

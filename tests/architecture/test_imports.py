@@ -29,13 +29,16 @@ FLOORS = (
 
 BESIDE = {
     "clock": {"net", "road", "store", "receive", "deliver", "verify", "library", "worker", "app", "cli"},
-    "events": {"net", "road", "store", "receive", "deliver", "verify", "library", "supervisor", "worker", "app", "cli"},
+    "events": {
+        *("net", "road", "store", "receive", "deliver", "verify"),
+        *("library", "supervisor", "worker", "app", "cli", "config"),
+    },
     "config": {"compose", "worker", "app", "cli"},
     "postroad": {"app", "cli"},
 }
 """What stands beside the floors, and who may use it. `postroad` is the package itself: its version and public names."""
 
-BELOW_BESIDE = {"clock": set(), "events": set(), "config": {"smtp"}, "postroad": {"library", "meaning"}}
+BELOW_BESIDE = {"clock": set(), "events": set(), "config": {"smtp", "events"}, "postroad": {"library", "meaning"}}
 """What those know themselves."""
 
 SPOOL = {"spool", "sqlite_spool", "memory_spool", "spool_rows", "shards", "writer", "queue_admin", "queue_ids"}

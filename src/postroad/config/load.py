@@ -20,6 +20,7 @@ from typing import Any
 from postroad.config.judge import judge
 from postroad.config.positions import key_lines
 from postroad.config.values import Config
+from postroad.events import escaped
 
 PREFIX = "POSTROAD_"
 MAX_FILE_OCTETS = 1 << 20
@@ -34,7 +35,7 @@ class ConfigMistake:
     sentence: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.sentence}"
+        return escaped(f"{self.place}: {self.sentence}")
 
 
 def load(path: Path | None, environment: Mapping[str, str]) -> Config | list[ConfigMistake]:
@@ -225,7 +226,10 @@ def _printable(texts: Iterable[str]) -> str | None:
 
 def _shown(value: Any) -> str:
     """A value as TOML would have it, shortened."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):
+        return "a value too long or too deep to be shown"
     return text if len(text) <= _MAX_SHOWN_CHARS else text[:_MAX_SHOWN_CHARS] + "…"
 
 

@@ -25,7 +25,12 @@ _ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r"}
 
 def key_lines(text: str) -> dict[Path, int]:
     """Path of each table and key → the line, from 1, on which it is written first."""
-    return _Scan(text).document()
+    scan = _Scan(text)
+    try:
+        scan.document()
+    except RecursionError:
+        pass  # as deep as tomllib just bore: what was found so far must do
+    return scan.lines
 
 
 class _Scan:
@@ -36,11 +41,12 @@ class _Scan:
         self._at = 0
         self._line = 1
         self._counted = 0
-        self._lines: dict[Path, int] = {}
+        self.lines: dict[Path, int] = {}
         self._arrays: dict[Path, int] = {}
         """Array of tables → how many it has so far."""
 
-    def document(self) -> dict[Path, int]:
+    def document(self) -> None:
+        """Fill `lines`."""
         table: Path = ()
         self._skip(_GAP)
         while self._at < len(self._text):
@@ -51,8 +57,7 @@ class _Scan:
             before = self._at
             self._skip(_GAP)
             if self._at == before < len(self._text):
-                break  # not TOML after all: what was found so far must do
-        return self._lines
+                break  # not TOML after all
 
     def _skip(self, pattern: re.Pattern[str]) -> str:
         found = pattern.match(self._text, self._at)
@@ -70,7 +75,7 @@ class _Scan:
     def _note(self, path: Path, at: int) -> None:
         self._line += self._text.count("\n", self._counted, at)
         self._counted = at
-        self._lines.setdefault(path, self._line)
+        self.lines.setdefault(path, self._line)
 
     def _header(self) -> Path:
         """`[a.b]` or `[[a.b]]`; a name that is an array of tables means its last one."""
@@ -81,14 +86,14 @@ class _Scan:
         self._take("]]" if is_array else "]")
         path: Path = ()
         for key in keys[:-1]:
-            path = self._inside((*path, key))
-        path = (*path, *keys[-1:])
-        if not is_array:
-            path = self._inside(path)
-        else:
+            path = (*path, key)
             self._note(path, start)
-            self._arrays[path] = self._arrays.get(path, 0) + 1
             path = self._inside(path)
+        path = (*path, *keys[-1:])
+        self._note(path, start)
+        if is_array:
+            self._arrays[path] = self._arrays.get(path, 0) + 1
+        path = self._inside(path)
         self._note(path, start)
         return path
 

@@ -119,7 +119,7 @@ class SubmissionSection:
 class DnsSection:
     """Name resolution."""
 
-    nameserver: str = _set("", "`HOST:PORT` of a DNS server; the system's by default.")
+    nameserver: str = _set("", "`ADDRESS:PORT` of a DNS server; the system's by default.")
     timeout_s: float = _set(5.0, "For one try of a query.", low=0.1, high=60)
     tries: int = _set(2, "Tries of a query.", low=1, high=10)
     cache_size: int = _set(10_000, "Answers held in memory.", low=0, high=1_000_000)
