@@ -26,32 +26,29 @@ MESSAGE_COLUMNS = (
 )
 RECIPIENT_COLUMNS = "id, message_id, local, domain, notify, orcpt, due_at, attempts, delay_notified"
 
-_CHUNKS = (64, 16, 4, 1)
+_ROWS_A_STATEMENT = 64
+"""So that the statements of every length, for both tables, stay prepared (`cached_statements`)."""
 
 
 class RowInsert:
-    """INSERT of many rows in few steps of SQLite: each step gives the interpreter lock away once, and under
-    load getting it back costs more than the insertion."""
+    """INSERT of many rows in few steps of SQLite: each step gives the interpreter lock away, and under load getting it
+    back costs more than the insertion."""
 
     def __init__(self, table: str, columns: str) -> None:
-        places = f"({', '.join('?' * (columns.count(',') + 1))})"
-        self._statements = [
-            (count, f"INSERT INTO {table} ({columns}) VALUES {', '.join([places] * count)}")  # noqa: S608
-            for count in _CHUNKS
-        ]
+        self._places = f"({', '.join('?' * (columns.count(',') + 1))})"
+        self._start = f"INSERT INTO {table} ({columns}) VALUES "
+        self._statements: dict[int, str] = {}
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-        start, left = 0, len(rows)
-        for count, statement in self._statements:
-            while left >= count:
-                parameters = (
-                    rows[start] if count == 1 else [field for row in rows[start : start + count] for field in row]
-                )
-                connection.execute(statement, parameters)
-                start += count
-                left -= count
-            if not left:
-                return
+        for start in range(0, len(rows), _ROWS_A_STATEMENT):
+            chunk = rows[start : start + _ROWS_A_STATEMENT]
+            connection.execute(self._statement(len(chunk)), [field for row in chunk for field in row])
+
+    def _statement(self, count: int) -> str:
+        statement = self._statements.get(count)
+        if statement is None:
+            statement = self._statements[count] = self._start + ", ".join([self._places] * count)
+        return statement
 
 
 INSERT_MESSAGES = RowInsert("message", MESSAGE_COLUMNS)
@@ -220,18 +217,12 @@ def remove_recipients(connection: sqlite3.Connection, recipients: Iterable[int],
 
 
 def remove_empty(connection: sqlite3.Connection, messages: Iterable[int]) -> None:
-    numbers = (_json(messages),)
+    """Their attempts go with them, by a trigger."""
     connection.execute(
         "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?))"
         " AND NOT EXISTS (SELECT 1 FROM recipient WHERE message_id = message.id)",
-        numbers,
+        (_json(messages),),
     )
-    for table in ("attempt", "damaged"):
-        connection.execute(
-            f"DELETE FROM {table} WHERE message_id IN (SELECT value FROM json_each(?))"  # noqa: S608
-            f" AND NOT EXISTS (SELECT 1 FROM message WHERE id = {table}.message_id)",
-            numbers,
-        )
 
 
 def set_aside(connection: sqlite3.Connection, message_id: int, reason: str) -> None:

@@ -195,7 +195,8 @@ class SqliteSpool:
         operation.deferred = [outcome for outcome in outcomes if isinstance(outcome, Deferred)]
         operation.gone = [queued.id for queued in settled]
         operation.emptied = list({queued.message_id for queued in settled})
-        self._add(operation, bounces, settled)
+        # Until it is written a crash would deliver again: soon is good, but a sync of its own is not worth it.
+        self._add(operation, bounces, settled, lazily=not bounces)
         return operation.future
 
     def due(
@@ -271,6 +272,8 @@ class SqliteSpool:
         operation: _SpoolOperation,
         messages: Sequence[tuple[SpooledMessage, float]],
         settled: Sequence[Queued] = (),
+        *,
+        lazily: bool = False,
     ) -> None:
         queued: list[Queued] = []
         number = self._next_recipient
@@ -288,7 +291,7 @@ class SqliteSpool:
         operation.floor = floor_beyond(operation.floor) if operation.floor >= self._reserved else 0
         operation.result = tuple(queued)
         operation.done = lambda: self._was_written(operation, messages, settled)
-        self._writer.submit(operation)
+        self._writer.submit(operation, lazily=lazily)
 
     def _was_written(
         self, operation: _SpoolOperation, messages: Iterable[tuple[SpooledMessage, float]], settled: Sequence[Queued]

@@ -1,7 +1,7 @@
 """Group commit: one thread per database writes what many sessions ask for, with one sync for all of them.
 
 The event loop hands operations over with `Writer.submit`; those of one loop iteration wake the thread
-once. The thread takes all that wait (up to the limits), lets the store apply them in one transaction,
+once, and those that nobody waits for (`lazily`) go with the next that somebody does, or after `linger_s`. The thread takes all that wait (up to the limits), lets the store apply them in one transaction,
 commits, and completes their futures with one call into the loop. While it syncs, the next batch gathers:
 the busier the server, the larger the batches.
 
@@ -40,6 +40,8 @@ class WriterLimits:
     batch_operations: int = 512
     batch_bytes: int = 8 * 1024 * 1024
     """A single larger operation still gets its own transaction."""
+    linger_s: float = 0.02
+    """How long an operation that nobody waits for may wait for company."""
 
 
 class Operation(Generic[Result]):
@@ -81,6 +83,7 @@ class Writer:
         self._connection: sqlite3.Connection | None = connection
         self._staged: list[Operation[Any]] = []
         self._flushing_for: asyncio.AbstractEventLoop | None = None
+        self._lingering: asyncio.TimerHandle | None = None
         self._queue: SimpleQueue[list[Operation[Any]] | None] = SimpleQueue()
         # Each pair of counters: the first written by the loop's thread alone, the second by the writer's alone.
         self._submitted = self._submitted_bytes = 0
@@ -90,7 +93,7 @@ class Writer:
         self._at_end: Callable[[], None] | None = None
         self._thread.start()
 
-    def submit(self, operation: Operation[Any]) -> None:
+    def submit(self, operation: Operation[Any], *, lazily: bool = False) -> None:
         """Have it written with the next batch; its future completes when it is durable or has failed."""
         if self._closed:
             operation.future.set_exception(SpoolClosed(f"{self._path} is closed"))
@@ -108,7 +111,10 @@ class Writer:
         self._submitted_bytes += operation.size
         self._staged.append(operation)
         loop = operation.future.get_loop()
-        if self._flushing_for is not loop:
+        if lazily and len(self._staged) < limits.batch_operations:
+            if self._lingering is None and self._flushing_for is not loop:
+                self._lingering = loop.call_later(limits.linger_s, self._flush)
+        elif self._flushing_for is not loop:
             self._flushing_for = loop
             loop.call_soon(self._flush)
 
@@ -122,6 +128,9 @@ class Writer:
 
     def _flush(self) -> None:
         self._flushing_for = None
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
         if self._staged:
             self._queue.put(self._staged)
             self._staged = []

@@ -52,6 +52,11 @@ CREATE TABLE damaged (
     reason TEXT NOT NULL
 );
 
+CREATE TRIGGER message_gone AFTER DELETE ON message BEGIN
+    DELETE FROM attempt WHERE message_id = old.id;
+    DELETE FROM damaged WHERE message_id = old.id;
+END;
+
 -- name: 'identity' of this database; 'id_floor', ids up to it may have been used; 'adopted <identity>', the last
 -- message taken over from that database, then those of it that could not be read.
 CREATE TABLE fact (
