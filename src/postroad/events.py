@@ -11,10 +11,13 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Mapping, MutableMapping
-from typing import Any, TextIO
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TextIO
 
-import structlog
+from postroad.clock import Clock, SystemClock
 
 EVENTS: Mapping[str, str] = {
     "session.refused": "A connection was turned away at the door: too many in all, or from its address.",
@@ -66,41 +69,52 @@ _MAX_CHARS = 2000
 _MAX_FRAMES = 6
 _PLAIN = re.compile(r"[^\s\"'=\\]+")
 
-_threshold = _RANK["info"]
-_logger: Any = None
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """Where lines go (None: standard error, whatever it is then), which, and in what form."""
+
+    threshold: int = _RANK["info"]
+    as_json: bool = False
+    stream: TextIO | None = None
+    clock: Clock = field(default_factory=SystemClock)
 
 
-def configure(*, level: str = "info", as_json: bool = False, stream: TextIO | None = None) -> None:
+_log = _Log()
+
+
+def configure(
+    *, level: str = "info", as_json: bool = False, stream: TextIO | None = None, clock: Clock | None = None
+) -> None:
     """Set what is logged, and how: a line for people, or JSON. Lines go to standard error, or to `stream`."""
-    global _threshold, _logger
-    _threshold = _RANK[level]
-    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=True) if as_json else _render_line
-    _logger = structlog.wrap_logger(
-        structlog.WriteLogger(stream or sys.stderr),
-        processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), renderer],
-        wrapper_class=_Plain,
-        cache_logger_on_first_use=True,
-    ).bind()
-
-
-class _Plain(structlog.BoundLoggerBase):
-    """One method instead of one a level: events know their level."""
-
-    def write(self, event: str, **fields: object) -> None:
-        self._proxy_to_logger("msg", event, **fields)
+    global _log
+    _log = _Log(_RANK[level], as_json, stream, clock or SystemClock())
 
 
 def emit(name: str, **fields: object) -> None:
     """Log one event of the table. Never raises: mail goes on when the log does not."""
     level = LEVELS.get(name, "info")
-    if _RANK[level] < _threshold:
+    if _RANK[level] < _log.threshold:
         return
     try:
-        if _logger is None:
-            configure()
-        _logger.write(name, level=level, **{key: shown(key, value) for key, value in fields.items()})
+        values = {key: shown(key, value) for key, value in fields.items()}
+        stamp = _stamp(_log.clock.wall())
+        line = _json_line(stamp, level, name, values) if _log.as_json else _plain_line(stamp, level, name, values)
+        stream = _log.stream or sys.stderr
+        stream.write(line)
+        stream.flush()
     except Exception:  # the stream is full, gone, or closed; a value cannot be shown
         return
+
+
+def _stamp(wall: float) -> str:
+    second = int(wall // 1)
+    return f"{_second(second)}.{int((wall - second) * 1e6):06d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def shown(key: str, value: object) -> object:
@@ -127,10 +141,14 @@ def _where(fault: BaseException) -> str:
     return f"{type(fault).__name__}: {fault}" + (f" at {places}" if places else "")
 
 
-def _render_line(_logger: object, _method: str, entry: MutableMapping[str, Any]) -> str:
+def _json_line(stamp: str, level: str, name: str, values: Mapping[str, object]) -> str:
+    return json.dumps({**values, "event": name, "level": level, "timestamp": stamp}, ensure_ascii=True) + "\n"
+
+
+def _plain_line(stamp: str, level: str, name: str, values: Mapping[str, object]) -> str:
     """`time level name key=value …`; a value that could be mistaken for another field is quoted."""
-    start = f"{entry.pop('timestamp')} {entry.pop('level'):<7} {entry.pop('event')}"
-    return " ".join([start, *(f"{key}={_quoted(value)}" for key, value in entry.items())])
+    told = "".join([f" {key}={_quoted(value)}" for key, value in values.items()])
+    return f"{stamp} {level:<7} {name}{told}\n"
 
 
 def _quoted(value: object) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import secrets
@@ -46,6 +47,7 @@ LOCK_PATIENCE_S = 10.0
 
 def run_worker(config: Config, reload: Callable[[], Config | list[ConfigMistake]], assignment: Assignment) -> int:
     """Serve until told to stop; returns the exit status."""
+    _spare_the_collector()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(Worker(config, reload, assignment).run())
@@ -53,6 +55,13 @@ def run_worker(config: Config, reload: Callable[[], Config | list[ConfigMistake]
         emit("worker.failed", worker=assignment.index, error=str(error))
         return EXIT_CANNOT_START
     return 0
+
+
+def _spare_the_collector() -> None:
+    """What was loaded by now stays: looking through it for garbage again and again only costs time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -38,7 +38,7 @@ BESIDE = {
 }
 """What stands beside the floors, and who may use it. `postroad` is the package itself: its version and public names."""
 
-BELOW_BESIDE = {"clock": set(), "events": set(), "config": {"smtp", "events"}, "postroad": {"library", "meaning"}}
+BELOW_BESIDE = {"clock": set(), "events": {"clock"}, "config": {"smtp", "events"}, "postroad": {"library", "meaning"}}
 """What those know themselves."""
 
 SPOOL = {"spool", "sqlite_spool", "memory_spool", "spool_rows", "shards", "writer", "queue_admin", "queue_ids"}
@@ -57,7 +57,7 @@ PURE = (
 )
 SURROUNDINGS = {
     *("asyncio", "socket", "ssl", "select", "selectors", "threading", "multiprocessing", "concurrent", "subprocess"),
-    *("time", "random", "secrets", "uuid", "logging", "structlog", "os", "sqlite3", "aiodns", "uvloop", "signal"),
+    *("time", "random", "secrets", "uuid", "logging", "os", "sqlite3", "aiodns", "uvloop", "signal"),
     *("postroad.events", "postroad.config", "postroad.clock"),
 }
 """What a pure room is handed as values, or does without."""

@@ -16,6 +16,7 @@ from postroad.message.headers import fix_submission, received_header
 from postroad.receive.caller import Caller
 from postroad.smtp.address import Address
 from postroad.smtp.reply import Reply, reply
+from postroad.smtp.server import OK
 from postroad.smtp.server_events import MessageReceived, RcptReceived
 from postroad.store.spool import Queued, Spool, SpooledMessage, SpoolError, Trace
 
@@ -61,7 +62,7 @@ class Acceptor:
                     peer=caller.peer,
                     user=message.trace.user,
                 )
-                said: Reply = reply(250, f"OK queued as {queue_id}", "2.0.0")
+                said = Reply(250, (f"OK queued as {queue_id}",), OK.enhanced)
             else:
                 emit("spool.failed", queue_id=queue_id, error=str(error))
                 said = _NO_STORAGE

@@ -180,9 +180,19 @@ def check_body(body: bytes, limits: BodyLimits) -> bytes | BodyFault:
         body = _ANY_NEWLINE.sub(b"\r\n", body)
         if len(body) > limits.message:
             return BodyFault.TOO_BIG
-    if len(body) > limits.line and max(map(len, body.split(b"\r\n"))) + 2 > limits.line:
-        return BodyFault.LONG_LINE
-    return body
+    return BodyFault.LONG_LINE if _has_long_line(body, limits.line) else body
+
+
+def _has_long_line(body: bytes, limit: int) -> bool:
+    """Whether a line with its CRLF is longer than `limit`; looks at one line end for each `limit` octets."""
+    start = 0
+    while len(body) - start > limit:
+        end = body.rfind(b"\r\n", start, start + limit)
+        if end < 0:
+            return True
+        start = end + 2
+    last = max(start, body.rfind(b"\r\n", start) + 2)
+    return len(body) - last + 2 > limit
 
 
 def stuff(body: bytes) -> bytes:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from postroad.smtp.status import EnhancedStatus
 
 MAX_LINE_OCTETS = 512  # RFC 5321 §4.5.3.1.5
+_SHORT = 480
+"""Octets of text that fit on a line whatever code and status stand before it."""
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udc7f\udd00-\udfff]")
 _STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:[ \t]+|$)")
@@ -63,6 +65,9 @@ class Reply:
 
     def _encode(self) -> bytes:
         status = f"{self.enhanced} " if self.enhanced else ""
+        first = self.lines[0] if self.lines else ""
+        if len(self.lines) == 1 and len(first) < _SHORT and first.isascii() and first.isprintable():
+            return f"{self.code} {status}{first}\r\n".encode()
         room = MAX_LINE_OCTETS - len(f"{self.code} {status}\r\n")
         texts = [piece for line in self.lines or ("",) for piece in _wrapped(_clean(line), room)]
         prefix = f"{self.code}-{status}".encode()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
+from functools import lru_cache
 from typing import assert_never
 
 from postroad.smtp import sasl
@@ -125,6 +126,16 @@ _BODY_FAULTS = {
     BodyFault.REFUSED: reply(452, "Insufficient system storage", "4.3.1"),
 }
 _NON_ASCII = reply(553, "Address needs SMTPUTF8", "5.6.7")
+
+
+@lru_cache(maxsize=64)
+def _goodbye(hostname: str) -> Reply:
+    return reply(221, f"{hostname} closing connection", "2.0.0")
+
+
+@lru_cache(maxsize=256)
+def _welcome(hostname: str, name: str, lines: tuple[str, ...]) -> Reply:
+    return Reply(250, (f"{hostname} greets {name}", *lines))
 
 
 class ServerSession:
@@ -376,7 +387,7 @@ class ServerSession:
             case Noop():
                 self._say(OK)
             case Quit():
-                self._say(reply(221, f"{self.settings.hostname} closing connection", "2.0.0"))
+                self._say(_goodbye(self.settings.hostname))
                 self.state = State.CLOSED
                 self._buffer.clear()
             case Vrfy():
@@ -461,7 +472,7 @@ class ServerSession:
             self._say(decision or Reply(250, (self.settings.hostname,)))
             return
         lines, self.offered = offer(self.settings, self.is_tls, self.user is None)
-        self._say(Reply(250, (f"{self.settings.hostname} greets {event.name}", *lines)))
+        self._say(_welcome(self.settings.hostname, event.name, lines))
 
     # Messages -------------------------------------------------------------------------------------------------
 

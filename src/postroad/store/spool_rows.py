@@ -36,7 +36,7 @@ class RowInsert:
 
     def __init__(self, table: str, columns: str) -> None:
         self._places = f"({', '.join('?' * (columns.count(',') + 1))})"
-        self._start = f"INSERT INTO {table} ({columns}) VALUES "
+        self._start = f"INSERT INTO {table} ({columns}) VALUES "  # noqa: S608
         self._statements: dict[int, str] = {}
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:

@@ -1,9 +1,10 @@
 """Group commit: one thread per database writes what many sessions ask for, with one sync for all of them.
 
 The event loop hands operations over with `Writer.submit`; those of one loop iteration wake the thread
-once, and those that nobody waits for (`lazily`) go with the next that somebody does, or after `linger_s`. The thread takes all that wait (up to the limits), lets the store apply them in one transaction,
-commits, and completes their futures with one call into the loop. While it syncs, the next batch gathers:
-the busier the server, the larger the batches.
+once, and those that nobody waits for (`lazily`) go with the next that somebody does, or after `linger_s`.
+The thread takes all that wait (up to the limits), lets the store apply them in one transaction, commits,
+and completes their futures with one call into the loop. While it syncs, the next batch gathers: the busier
+the server, the larger the batches.
 
 Failure policy: when a batch fails, it is rolled back; if an operation may be to blame each is run alone,
 so that a bad one fails by itself; if the disk is to blame all fail. After a failed commit or sync the
