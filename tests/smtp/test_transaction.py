@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from postroad.smtp.address import NULL, Address
 from postroad.smtp.client import Answer, ClientSession, Unsolicited
@@ -251,3 +253,33 @@ def test_s24_what_a_server_said_in_the_clear_behind_its_starttls_reply_is_refuse
     session.receive(b"250 injected")
     with pytest.raises(RemoteProtocolError):
         session.tls_started()
+
+
+WORDS = st.sampled_from(
+    [
+        b"250 ok\r\n", b"550 no\r\n", b"450 later\r\n", b"354 go\r\n", b"421 bye\r\n", b"250-more\r\n", b"200\r\n",
+        b"000 nought\r\n", b"999 odd\r\n", b"599 odd\r\n", b"100 odd\r\n", b"354-go\r\n354 on\r\n", b"250 \xff\r\n",
+        b"\r\n",
+    ]
+)  # fmt: skip
+
+
+@given(said=st.lists(WORDS, max_size=15), hello=st.sampled_from([EHLO_PIPELINING, EHLO_PLAIN]), is_probe=st.booleans())
+def test_h10_c08_c15_whatever_a_server_says_each_recipient_has_one_outcome(
+    said: list[bytes], hello: bytes, is_probe: bool
+) -> None:
+    road = Road(hello, None if is_probe else BODY)
+    sent = road.sent
+    try:
+        for words in said:
+            sent += road.hear(words)
+    except RemoteProtocolError as error:
+        road.transaction.abandon(road.session.phase, str(error))
+    if not road.transaction.is_done:
+        road.transaction.abandon(road.session.phase, "closed")
+    assert len(road.result().recipients) == len(RCPTS)
+    if is_probe:
+        assert b"DATA" not in sent
+        assert b"BDAT" not in sent
+    elif any(result.is_accepted for result in road.result().recipients):
+        assert b"\r\n..dot\r\n.\r\n" in sent, "nobody counts as served who was sent no body"
