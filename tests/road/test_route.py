@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dns_server import REFUSED, SERVFAIL, DnsServer
 from postroad.net.endpoint import Endpoint, TlsMode
-from postroad.net.resolver import DnsResolver, DnsStatus
-from postroad.road.policy import is_public
+from postroad.net.resolver import DnsResolver
 from postroad.road.route import (
     LOOP,
     MAX_HOSTS,
@@ -25,7 +23,6 @@ from postroad.road.route import (
     StaticRoute,
     order_mx,
 )
-from postroad.road.site import site_key
 
 ZONE = {
     "example.test": {"MX": [(20, "mx2.example.test"), (10, "MX1.Example.test")]},
@@ -155,57 +152,6 @@ def test_h09_private_addresses_are_contacted_only_where_allowed() -> None:
     public = endpoints("public.test", allow_private=False)
     assert isinstance(public, tuple)
     assert [endpoint.address for endpoint in public] == ["8.8.8.8"]
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "127.0.0.1", "::1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.1.1", "0.0.0.0", "100.64.0.1",
-        "224.0.0.1", "255.255.255.255", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "fe80::1", "fc00::1", "ff02::1", "::",
-        "2002:7f00:0001::", "64:ff9b::7f00:1", "64:ff9b::a00:1", "2001:db8::1", "198.18.0.1", "192.0.2.1", "240.0.0.1",
-        "fe80::1%eth0", "not an address",
-    ],
-)  # fmt: skip
-def test_h09_what_is_not_public(address: str) -> None:
-    assert not is_public(address)
-
-
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
-def test_h09_what_is_public(address: str) -> None:
-    assert is_public(address)
-
-
-def test_the_resolver_caches_and_asks_once_for_what_is_asked_together() -> None:
-    async def run() -> int:
-        with DnsServer(ZONE) as dns:
-            resolver = DnsResolver(dns.address)
-            answers = await asyncio.gather(*(resolver.mx("example.test") for _ in range(20)))
-            answers.append(await resolver.mx("example.test"))
-            await resolver.mx("missing.test")
-            assert (await resolver.mx("missing.test")).status is DnsStatus.NO_DOMAIN
-            await resolver.close()
-            assert len({answer.records for answer in answers}) == 1
-            return len(dns.queries)
-
-    assert asyncio.run(run()) == 2
-
-
-def test_the_resolvers_cache_is_bounded() -> None:
-    async def run() -> int:
-        with DnsServer(ZONE) as dns:
-            resolver = DnsResolver(dns.address, cache_size=3)
-            for number in range(10):
-                await resolver.mx(f"name{number}.test")
-            await resolver.close()
-            return len(resolver._cache)
-
-    assert asyncio.run(run()) == 3
-
-
-def test_hosts_of_one_operator_are_one_site() -> None:
-    assert site_key("mx1.mail.example.co.uk") == site_key("mx2.example.co.uk") == "example.co.uk"
-    assert site_key("192.0.2.1") == "192.0.2.1"
-    assert site_key("localhost") == "localhost"
 
 
 @given(

@@ -12,9 +12,13 @@ from dataclasses import dataclass, field
 
 from postroad.net.endpoint import TlsMode
 
-_TRANSLATED = (
-    ipaddress.ip_network("64:ff9b::/96"),  # NAT64 (RFC 6052)
-    ipaddress.ip_network("64:ff9b:1::/48"),
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")  # NAT64 (RFC 6052)
+# Not everything that is local is so to every Python's ipaddress.
+_LOCAL_V4 = (ipaddress.IPv4Network("192.0.0.0/24"),)  # RFC 6890
+_LOCAL_V6 = (
+    ipaddress.IPv6Network("64:ff9b:1::/48"),  # local NAT64: whatever the operator of a network makes of it (RFC 8215)
+    ipaddress.IPv6Network("fec0::/10"),  # site-local (RFC 3879)
+    ipaddress.IPv6Network("3fff::/20"),  # documentation (RFC 9637)
 )
 
 
@@ -28,6 +32,10 @@ def is_public(address: str) -> bool:
         inner = _embedded(parsed)
         if inner is not None:
             return is_public(str(inner))
+        if any(parsed in network for network in _LOCAL_V6):
+            return False
+    elif any(parsed in network for network in _LOCAL_V4):
+        return False
     return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
 
 
@@ -38,7 +46,7 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
         return address.sixtofour
     if address.teredo is not None:
         return address.teredo[1]
-    if any(address in network for network in _TRANSLATED):
+    if address in _TRANSLATED:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return None
 

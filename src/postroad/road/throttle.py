@@ -41,7 +41,8 @@ class Throttle:
             return 0.0
         while self._messages and self._messages[0] <= now - 60.0:
             self._messages.popleft()
-        return self._messages[0] + 60.0 - now if len(self._messages) >= max(1, int(rate)) else 0.0
+        count = max(1, int(rate))
+        return max(0.0, self._messages[-count] + 60.0 - now) if len(self._messages) >= count else 0.0
 
     def message_begun(self, now: float) -> None:
         """A message, or a batch of probes, is on its way."""

@@ -1,0 +1,109 @@
+"""How fast a site may be asked, in pure numbers: concurrency, rate, and back-off that doubles (V-09)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad.road.site import SiteLimits
+from postroad.road.throttle import BackOff, Throttle
+
+NEVER = float("inf")
+
+
+def test_connections_are_opened_up_to_the_limit_and_again_when_one_is_closed() -> None:
+    throttle = Throttle(SiteLimits(connections=2))
+    throttle.opened()
+    assert throttle.connection_wait(0.0) == 0
+    throttle.opened()
+    assert throttle.connection_wait(0.0) == NEVER
+    throttle.closed()
+    assert throttle.connection_wait(0.0) == 0
+
+
+def test_v09_the_pause_doubles_with_each_trouble_up_to_its_ceiling() -> None:
+    throttle = Throttle(SiteLimits(), BackOff(first_s=5, ceiling_s=60))
+    pauses, now = [], 0.0
+    for _ in range(6):
+        pauses.append(throttle.trouble(now))
+        assert throttle.connection_wait(now) == pauses[-1]
+        now += pauses[-1]
+        assert throttle.connection_wait(now) == 0
+    assert pauses == [5, 10, 20, 40, 60, 60]
+
+
+def test_v09_trouble_within_a_pause_is_the_same_trouble() -> None:
+    throttle = Throttle(SiteLimits(), BackOff(first_s=8))
+    assert throttle.trouble(0.0) == 8
+    assert throttle.trouble(2.0) == 6
+    assert throttle.trouble(8.0) == 16
+
+
+def test_a_success_ends_the_pause_and_forgets_the_troubles() -> None:
+    throttle = Throttle(SiteLimits(), BackOff(first_s=5))
+    throttle.trouble(0.0)
+    throttle.trouble(5.0)
+    throttle.success()
+    assert throttle.connection_wait(5.0) == 0
+    assert throttle.trouble(6.0) == 5
+
+
+def test_a_site_with_no_rate_is_never_waited_for() -> None:
+    throttle = Throttle(SiteLimits())
+    for _ in range(10_000):
+        throttle.message_begun(0.0)
+    assert throttle.message_wait(0.0) == 0
+
+
+def test_a_full_site_is_full_also_in_a_pause() -> None:
+    throttle = Throttle(SiteLimits(connections=1))
+    throttle.opened()
+    throttle.trouble(0.0)
+    assert throttle.connection_wait(1.0) == NEVER
+
+
+def test_trouble_without_end_never_overflows() -> None:
+    throttle = Throttle(SiteLimits(), BackOff(first_s=1, ceiling_s=100))
+    now = 0.0
+    for _ in range(2000):
+        now += throttle.trouble(now)
+    assert throttle.trouble(now) == 100
+
+
+@given(
+    rate=st.integers(1, 20),
+    steps=st.lists(st.floats(0, 30), min_size=1, max_size=80),
+)
+def test_no_minute_sees_more_messages_than_the_rate_and_waiting_as_told_is_enough(
+    rate: int, steps: list[float]
+) -> None:
+    throttle = Throttle(SiteLimits(messages_per_minute=rate))
+    now, sent = 0.0, list[float]()
+    for step in steps:
+        now += step
+        for _ in range(3):  # the waits told are exact but for the rounding of floats
+            now += throttle.message_wait(now)
+        assert throttle.message_wait(now) < 1e-6
+        throttle.message_begun(now)
+        sent.append(now)
+    for first, last in zip(sent, sent[rate:], strict=False):
+        assert last - first >= 60 - 1e-6
+
+
+@given(st.lists(st.tuples(st.sampled_from(["trouble", "success"]), st.floats(0, 5000)), max_size=50))
+def test_v09_a_pause_is_never_longer_than_the_ceiling_nor_shorter_than_the_first(
+    events: list[tuple[str, float]],
+) -> None:
+    throttle, now = Throttle(SiteLimits(), BackOff(first_s=5, ceiling_s=1800)), 0.0
+    given_pauses = [(0.0, 0.0)]
+    for kind, step in events:
+        now += step
+        if kind == "success":
+            throttle.success()
+            given_pauses = [(0.0, 0.0)]
+        elif throttle.connection_wait(now) == 0:
+            given_pauses.append((now, throttle.trouble(now)))
+            assert 5 <= given_pauses[-1][1] <= 1800
+    assert all(later[1] >= earlier[1] for earlier, later in pairwise(given_pauses))
