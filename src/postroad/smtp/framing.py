@@ -191,7 +191,8 @@ def _has_long_line(body: bytes, limit: int) -> bool:
         if end < 0:
             return True
         start = end + 2
-    last = max(start, body.rfind(b"\r\n", start) + 2)
+    end = body.rfind(b"\r\n", start)
+    last = start if end < 0 else end + 2
     return len(body) - last + 2 > limit
 
 
