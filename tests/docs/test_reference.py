@@ -185,7 +185,7 @@ def test_every_make_target_that_is_named_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", HAND_WRITTEN, ids=name_of)
 def test_every_setting_that_is_named_exists(page: Path) -> None:
     text = page.read_text()
-    named = {(section, key) for line in code(page) for section, key in _SETTING.findall(line)}
+    named = {found.groups() for span in _SPAN.findall(text) if (found := _SETTING.fullmatch(span))}
     named |= {(section.lower(), key.lower()) for section, key in _VARIABLE.findall(text)} - {("section", "key")}
     for section, key in sorted(named):
         setting_of(section, key)
