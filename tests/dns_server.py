@@ -79,9 +79,8 @@ class DnsServer(BaseResolver):
 
     def __enter__(self) -> DnsServer:
         quiet = DNSLogger("-request,-reply,-truncated,-error,-recv,-send,-data")
-        self._servers = [DNSServer(self, address=self._host, port=self._wanted, logger=quiet)]
+        self._servers = self._bound(quiet)
         self.port = self._servers[0].server.server_address[1]
-        self._servers.append(DNSServer(self, address=self._host, port=self.port, tcp=True, logger=quiet))
         self._threads = [
             threading.Thread(target=server.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
             for server in self._servers
@@ -90,6 +89,19 @@ class DnsServer(BaseResolver):
             thread.start()
         self.address = f"{self._host}:{self.port}"
         return self
+
+    def _bound(self, quiet: DNSLogger) -> list[DNSServer]:
+        """One for UDP and one for TCP on the same port; a free one of the first may be taken for the second."""
+        for attempt in range(20):
+            udp = DNSServer(self, address=self._host, port=self._wanted, logger=quiet)
+            try:
+                port = udp.server.server_address[1]
+                return [udp, DNSServer(self, address=self._host, port=port, tcp=True, logger=quiet)]
+            except OSError:
+                udp.server.server_close()
+                if self._wanted or attempt == 19:
+                    raise
+        raise AssertionError
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -274,3 +274,71 @@ def test_c12_credentials_never_travel_in_the_clear() -> None:
     assert error.phase is Phase.AUTH
     assert "without TLS" in error.detail
     against(offers_starttls(), nothing, tls=TlsMode.REQUIRED, credentials=credentials)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (b"421 4.3.2 closing\r\n",),
+        (b"250 ok\r\n", b"421 4.3.2 closing\r\n"),
+        (b"250 ok\r\n", b"250 ok\r\n", b"421 4.3.2 closing\r\n"),
+        (b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"421 4.3.2 closing\r\n"),
+    ],
+)
+def test_c06_a_421_to_any_command_counts_for_everyone_and_ends_this_connection(lines: tuple[bytes, ...]) -> None:
+    async def use(connection: Connection) -> tuple[bool, TransactionResult]:
+        result = await deliver(connection)
+        return connection.is_open, result
+
+    is_open, result = against(plays(*lines), use)
+    assert not is_open
+    assert str(result.recipients[0].reply) == "421 4.3.2 closing"
+
+
+def test_c07_eight_bit_words_of_several_lines_survive_whole() -> None:
+    said = (
+        against(plays(b"250 ok\r\n", b"550-n\xe9 pas\r\n550-\xff\xfe\r\n550 5.1.1 gone\r\n"), deliver)
+        .recipients[0]
+        .reply
+    )
+    assert said is not None
+    assert said.code == 550
+    assert [line.encode("utf-8", "surrogateescape") for line in said.lines][:2] == [b"n\xe9 pas", b"\xff\xfe"]
+
+
+@pytest.mark.parametrize(("code", "is_accepted"), [(b"299", True), (b"250", True), (b"499", False), (b"599", False)])
+def test_c07_the_first_digit_decides_for_an_unknown_code(code: bytes, is_accepted: bool) -> None:
+    result = against(plays(b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", code + b" odd\r\n"), deliver).recipients[0]
+    assert result.is_accepted is is_accepted
+    assert result.reply is not None
+
+
+@pytest.mark.parametrize(
+    "said", [b"000 nothing\r\n", b"999 much\r\n", b"25\r\n", b"2500 ok\r\n", b"\r\n", b"250ok\r\n"]
+)
+def test_h10_what_is_no_reply_ends_the_transaction_with_one_clear_outcome(said: bytes) -> None:
+    result = against(plays(b"250 ok\r\n", said), deliver, timeouts=SHORT).recipients[0]
+    assert not result.is_accepted
+    assert result.phase is Phase.RCPT
+    assert result.detail or result.reply is not None
+
+
+def test_h10_a_reply_without_end_is_left_with_bounded_memory() -> None:
+    endless = b"250-" + b"y" * 500 + b"\r\n"
+    result = against(plays(b"250 ok\r\n", endless * 2000), deliver, timeouts=SHORT).recipients[0]
+    assert result.reply is None
+    assert result.phase is Phase.RCPT
+    assert "a reply of over" in result.detail
+
+
+def test_h10_consent_to_data_by_a_2yz_is_none() -> None:
+    result = against(plays(b"250 ok\r\n", b"250 ok\r\n", b"250 sure\r\n"), deliver, timeouts=SHORT).recipients[0]
+    assert not result.is_accepted
+    assert result.phase is Phase.DATA
+
+
+@pytest.mark.parametrize(("ending", "detail"), [(None, "closed"), (b"", "timed out")])
+def test_c09_no_reply_to_the_final_dot_is_told_apart_from_a_refusal(ending: bytes | None, detail: str) -> None:
+    result = against(plays(b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", ending), deliver, timeouts=SHORT)
+    assert (result.recipients[0].phase, result.recipients[0].reply, result.final) == (Phase.BODY, None, None)
+    assert detail in result.recipients[0].detail

@@ -71,9 +71,21 @@ class Resolver(Protocol):
 _STATUS = {
     pycares.errno.ARES_ENODATA: DnsStatus.NO_DATA,
     pycares.errno.ARES_ENOTFOUND: DnsStatus.NO_DOMAIN,
+    pycares.errno.ARES_EBADNAME: DnsStatus.NO_DOMAIN,  # no name that DNS could hold
 }
 
 Answer = TypeVar("Answer", MxAnswer, AddressAnswer)
+
+
+class _Channel:
+    """One c-ares channel. It caches for itself and without a bound, so it is replaced after so many questions."""
+
+    __slots__ = ("asked", "dns", "pending")
+
+    def __init__(self, dns: aiodns.DNSResolver) -> None:
+        self.dns = dns
+        self.asked = 0
+        self.pending = 0
 
 
 class DnsResolver:
@@ -98,11 +110,16 @@ class DnsResolver:
         self._negative_ttl_s = negative_ttl_s
         self._asked: dict[tuple[str, str], asyncio.Future[Any]] = {}
         self._places = asyncio.Semaphore(concurrency)
-        self._dns = aiodns.DNSResolver(
-            nameservers=[nameserver] if nameserver else None,
-            timeout=timeout_s,
-            tries=tries,
-            lookups="b",
+        self._nameserver = nameserver
+        self._timeout_s = timeout_s
+        self._tries = tries
+        self._channel = self._new_channel()
+        self._channels = {self._channel}
+
+    def _new_channel(self) -> _Channel:
+        nameservers = [self._nameserver] if self._nameserver else None
+        return _Channel(
+            aiodns.DNSResolver(nameservers=nameservers, timeout=self._timeout_s, tries=self._tries, lookups="b")
         )
 
     async def mx(self, domain: str) -> MxAnswer:
@@ -118,7 +135,8 @@ class DnsResolver:
 
     async def close(self) -> None:
         """Give up what is still asked."""
-        await self._dns.close()
+        for channel in tuple(self._channels):
+            await channel.dns.close()
 
     async def _once(self, key: tuple[str, str], ask: Callable[[], Awaitable[tuple[Answer, float]]]) -> Answer:
         """From the cache, or by the query under way for the same question, or by a new one."""
@@ -140,13 +158,14 @@ class DnsResolver:
         if answer.status is not DnsStatus.TEMPORARY and self._cache_size:
             ttl = ttl if answer.status is DnsStatus.FOUND else self._negative_ttl_s
             self._cache[key] = (self._clock.monotonic() + min(ttl, self._max_ttl_s), answer)
+            self._cache.move_to_end(key)
             while len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)
         return answer
 
     async def _query(self, name: str, kind: str) -> tuple[DnsStatus, list[Any], float, str]:
         try:
-            result = await self._dns.query_dns(name, kind)
+            result = await self._ask(name, kind)
         except aiodns.error.DNSError as error:
             code = error.args[0] if error.args else 0
             words = str(error.args[1]) if len(error.args) > 1 else "no answer"
@@ -157,6 +176,21 @@ class DnsResolver:
         found = [record for record in result.answer if record.type == wanted]
         ttl = min((float(record.ttl) for record in found), default=0.0)
         return (DnsStatus.FOUND if found else DnsStatus.NO_DATA), found, ttl, ""
+
+    async def _ask(self, name: str, kind: str) -> Any:
+        if self._channel.asked >= max(1, self._cache_size):
+            self._channel = self._new_channel()
+            self._channels.add(self._channel)
+        channel = self._channel
+        channel.asked += 1
+        channel.pending += 1
+        try:
+            return await channel.dns.query_dns(name, kind)
+        finally:
+            channel.pending -= 1
+            if channel is not self._channel and not channel.pending:
+                self._channels.discard(channel)
+                await channel.dns.close()
 
     async def _ask_mx(self, domain: str) -> tuple[MxAnswer, float]:
         status, found, ttl, detail = await self._query(domain, "MX")
