@@ -18,7 +18,7 @@ from postroad.net.tls import server_context
 from postroad.receive.auth import AuthLimits
 from postroad.receive.caller import Role
 from postroad.receive.checks import Checks, CheckSettings, LocalDomains, standard_checks
-from postroad.receive.session import SessionTimeouts, Station
+from postroad.receive.station import SessionTimeouts
 from postroad.road.policy import TlsPolicy
 from postroad.road.pool import PoolSettings
 from postroad.road.route import Router, StaticRoute
@@ -73,17 +73,9 @@ def certificate_paths(config: Config) -> tuple[Path, Path]:
 
 
 def tls_contexts(config: Config) -> dict[str, ssl.SSLContext]:
-    """A context for each role, so that a reload can renew certificates in place. Raises TlsError."""
+    """The context of each role, made anew on reload. Raises TlsError."""
     certificate, key = certificate_paths(config)
     return {role.value: server_context(certificate, key, minimum=config.tls.minimum) for role in Role}
-
-
-def keep_tls_context(old: Station, new: Station, config: Config) -> None:
-    """The listener with TLS from the first byte holds its context: load the new certificate into that one."""
-    if old.tls is not None and new.role is Role.SUBMISSIONS:
-        certificate, key = certificate_paths(config)
-        old.tls.load_cert_chain(certificate, key)
-        new.tls = old.tls
 
 
 def domains(config: Config) -> frozenset[str]:

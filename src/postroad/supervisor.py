@@ -58,6 +58,7 @@ class Supervisor:
     _workers: list[_Worker] = field(default_factory=list)
     _lifeline: tuple[int, int] = (-1, -1)
     _ready: tuple[int, int] = (-1, -1)
+    _is_reload_due: bool = False
 
     def run(self) -> int:
         """Until told to stop. Returns the exit status: 0 when all workers ended in order."""
@@ -112,11 +113,15 @@ class Supervisor:
                 status = self._reap(may_restart=False)
                 if status is not None:
                     return status
-            elif taken.si_signo != signal.SIGHUP:
+            elif taken.si_signo == signal.SIGHUP:
+                self._is_reload_due = True  # a worker that does not serve yet could not take it
+            else:
                 return 0
         return None
 
     def _watch(self) -> int:
+        if self._is_reload_due:
+            self._signal(signal.SIGHUP)
         while True:
             taken = signal.sigtimedwait(_SIGNALS, 0.5)
             now = time.monotonic()

@@ -16,6 +16,7 @@ import secrets
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ from postroad.net.tls import TlsError
 from postroad.receive.accept import Acceptor
 from postroad.receive.auth import Authenticator
 from postroad.receive.caller import Role
+from postroad.receive.door import TlsDoor
 from postroad.receive.limits import Budget, Gate
-from postroad.receive.session import Reception, Roll, Station
+from postroad.receive.session import Reception
+from postroad.receive.station import Roll, Station
 from postroad.road.pool import Pool
 from postroad.store.accounts import AccountError, SqliteAccounts
 from postroad.store.shards import adopt, find_shards, shard_path
@@ -86,6 +89,7 @@ class Worker:
         self._roll = Roll()
         self._stations: list[Station] = []
         self._servers: list[asyncio.Server] = []
+        self._doors: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -178,7 +182,7 @@ class Worker:
             self._stations = self._make_stations(self._config)
             delivering = tasks.create_task(self._deliverer.run())
             sweeping = tasks.create_task(self._sweep())
-            await self._listen()
+            await self._listen(tasks)
             os.write(self._assignment.ready, b".")
             emit("worker.serving", worker=index, pid=os.getpid())
             await self._stop.wait()
@@ -189,22 +193,21 @@ class Worker:
         await self._resolver.close()
         await self._spool.close()
 
-    async def _listen(self) -> None:
+    async def _listen(self, tasks: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
         for place, (listener, bound) in enumerate(zip(self._config.listener, self._assignment.sockets, strict=True)):
-            is_implicit = Role(listener.role) is Role.SUBMISSIONS
-            self._servers.append(
-                await loop.create_server(
-                    self._factory(place, is_implicit=is_implicit),
-                    sock=bound,
-                    ssl=self._stations[place].tls if is_implicit else None,
-                    ssl_handshake_timeout=self._config.timeouts.tls_handshake_s if is_implicit else None,
-                    backlog=1024,
-                )
-            )
+            station = partial(self._stations_now, place)
+            if Role(listener.role) is Role.SUBMISSIONS:
+                self._doors.append(tasks.create_task(TlsDoor(bound, station, self._roll).serve()))
+            else:
+                factory = partial(self._make_reception, station)
+                self._servers.append(await loop.create_server(factory, sock=bound, backlog=1024))
 
-    def _factory(self, place: int, *, is_implicit: bool) -> Callable[[], Reception]:
-        return lambda: Reception(self._stations[place], self._roll, is_implicit_tls=is_implicit)
+    def _stations_now(self, place: int) -> Station:
+        return self._stations[place]
+
+    def _make_reception(self, station: Callable[[], Station]) -> Reception:
+        return Reception(station(), self._roll)
 
     def _make_stations(self, config: Config) -> list[Station]:
         acceptor = Acceptor(
@@ -238,7 +241,7 @@ class Worker:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> object:
         assert self._tasks is not None
-        return self._tasks.create_task(work)
+        return self._tasks.create_task(_contained(work))
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -262,8 +265,6 @@ class Worker:
         except TlsError as error:
             emit("config.refused", mistake=str(error))
             return
-        for old, new in zip(self._stations, stations, strict=True):
-            compose.keep_tls_context(old, new, loaded)
         self._config = loaded
         self._stations = stations
         configure(level=loaded.log.level, as_json=loaded.log.format == "json")
@@ -278,6 +279,8 @@ class Worker:
         asyncio.get_running_loop().remove_reader(self._assignment.lifeline)
         for server in self._servers:
             server.close()
+        for door in self._doors:
+            door.cancel()
         self._roll.drain()
         drain_s = self._config.server.drain_s
         with contextlib.suppress(TimeoutError):
@@ -286,6 +289,14 @@ class Worker:
                     await asyncio.sleep(0.05)
         self._roll.abort()
         await self._deliverer.drain(drain_s)
+
+
+async def _contained(work: Coroutine[Any, Any, None]) -> None:
+    """A fault in what serves one connection must not end the worker that serves all."""
+    try:
+        await work
+    except Exception as error:
+        emit("internal.error", where="worker", error=f"{type(error).__name__}: {error}", exception=error)
 
 
 async def _retire(pool: Pool, resolver: DnsResolver, patience_s: float) -> None:

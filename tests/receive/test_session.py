@@ -11,7 +11,8 @@ import pytest
 from postroad.receive.caller import Role
 from postroad.receive.checks import Checks
 from postroad.receive.limits import Budget, Gate
-from postroad.receive.session import Accept, Reception, Roll, SessionTimeouts, Station
+from postroad.receive.session import Reception
+from postroad.receive.station import Accept, Roll, SessionTimeouts, Station
 from postroad.smtp.reply import Reply, reply
 from postroad.smtp.server_events import MessageReceived, ServerSettings
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 import ssl
 from collections.abc import Awaitable
 from types import TracebackType
@@ -25,7 +26,9 @@ from postroad.receive.accept import to_envelope
 from postroad.receive.auth import BAD_CREDENTIALS
 from postroad.receive.caller import Caller, Role
 from postroad.receive.checks import Checks
-from postroad.receive.session import Reception, Roll, SessionTimeouts, Station
+from postroad.receive.door import TlsDoor
+from postroad.receive.session import Reception
+from postroad.receive.station import Roll, SessionTimeouts, Station
 from postroad.smtp.reply import Reply
 from postroad.smtp.sasl import ScramKeys
 from postroad.smtp.server_events import (
@@ -79,6 +82,7 @@ class Server:
         self._roll = Roll()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Server:
@@ -96,11 +100,11 @@ class Server:
         listener = bind(self.host, self.port, shared=False)
         self.port = listener.getsockname()[1]
         station = self._station()
-        self._server = await loop.create_server(
-            lambda: Reception(station, self._roll, is_implicit_tls=self._is_implicit),
-            sock=listener,
-            ssl=self._tls if self._is_implicit else None,
-        )
+        if self._is_implicit:
+            self._listener = listener
+            self._spawn(TlsDoor(listener, lambda: station, self._roll).serve())
+        else:
+            self._server = await loop.create_server(lambda: Reception(station, self._roll), sock=listener)
         self._sweeper = loop.create_task(self._sweep())
 
     def _station(self) -> Station:
@@ -143,6 +147,8 @@ class Server:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
         if self._server is not None:
             await self._server.wait_closed()
 

@@ -58,6 +58,8 @@ class Connection(asyncio.Protocol):
         self._early: Reply | None = None
         """A greeting that came before anybody waited for it."""
         self._deadline = 0.0
+        self._unsent = 0
+        """Octets that waited to be sent when the deadline was set."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -120,11 +122,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail("connection lost" if exc is None else explain_fault(exc))
 
-    def pause_writing(self) -> None:
-        self._deadline = self._loop.time() + self._timeouts.block_s
-
     def resume_writing(self) -> None:
-        self._set_deadline()
+        self._set_deadline()  # the message is on its way: from now on its reply is awaited
 
     # Deadlines and endings ------------------------------------------------------------------------------------
 
@@ -132,6 +131,9 @@ class Connection(asyncio.Protocol):
         """Move the deadline to what the phase awaited may take; the one timer follows lazily."""
         phase = self._session.phase
         seconds = self._timeouts.body_s if phase is None else seconds_for(phase, self._timeouts)
+        self._unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        if self._unsent:
+            seconds = self._timeouts.block_s  # for each block, however many they are (RFC 5321 §4.5.3.2.5)
         self._deadline = self._loop.time() + seconds
         if self._timer is None or self._timer.when() > self._deadline:
             if self._timer is not None:
@@ -144,6 +146,8 @@ class Connection(asyncio.Protocol):
             return
         if self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._on_timer)
+        elif self._transport is not None and self._transport.get_write_buffer_size() < self._unsent:
+            self._set_deadline()
         else:
             self._fail("timed out")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from postroad.smtp.address import Address, NullPath
 from postroad.store.accounts import Account
@@ -20,6 +21,13 @@ class Role(StrEnum):
     def is_submission(self) -> bool:
         """Whether only authenticated users send here (RFC 6409)."""
         return self is not Role.MX
+
+
+def peer_of(peername: Any) -> tuple[str, int]:
+    """Address and port of a peer; an IPv4 address that came over IPv6 is itself."""
+    if not peername:
+        return "unknown", 0
+    return str(peername[0]).removeprefix("::ffff:"), int(peername[1])
 
 
 @dataclass(slots=True)

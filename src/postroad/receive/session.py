@@ -1,7 +1,7 @@
 """One receiving connection on the event loop: bytes to the protocol core, its events to the checks, answers back.
 
 An asyncio.Protocol with no coroutine of its own: checks that need no waiting are asked at once, and what one chunk of
-input brings is answered by one write. An idle session holds no task and no timer; `Station.sweep` ends the late ones.
+input brings is answered by one write. An idle session holds no task and no timer; `Roll.sweep` ends the late ones.
 Used by app.py for the server and by the library's Server; what is accepted, and where it goes, comes from the Station.
 """
 
@@ -10,16 +10,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from typing import Any, assert_never, cast
 
 from postroad.events import emit
 from postroad.net.fault import explain_fault
-from postroad.receive.auth import Authority
-from postroad.receive.caller import Caller, Role
-from postroad.receive.checks import Checks, Decision
-from postroad.receive.limits import Budget, Gate
+from postroad.receive.caller import Caller, peer_of
+from postroad.receive.checks import Decision
+from postroad.receive.station import Roll, Station
 from postroad.smtp.reply import Reply, reply
 from postroad.smtp.server import ServerSession, State
 from postroad.smtp.server_events import (
@@ -32,7 +30,6 @@ from postroad.smtp.server_events import (
     PasswordReceived,
     RcptReceived,
     ScramKeysWanted,
-    ServerSettings,
     StartTlsReceived,
 )
 
@@ -42,79 +39,21 @@ _TOO_LONG = reply(421, "Session lasts too long", "4.4.2")
 _LOCAL_ERROR = reply(451, "Local error in processing", "4.3.0")
 _NO_TLS = reply(454, "TLS not available", "4.7.0")
 
-Accept = Callable[[Caller, MessageReceived], "Reply | Awaitable[Reply | None] | None"]
-"""Keeps a message; 250 (or None) only once it is safe."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionTimeouts:
-    """Seconds the client may take (RFC 5321 §4.5.3.2.7 asks for 5 minutes a command)."""
-
-    command_s: float = 300.0
-    block_s: float = 180.0
-    tls_handshake_s: float = 30.0
-    session_s: float = 3600.0
-
-
-@dataclass(slots=True, kw_only=True)
-class Station:
-    """What all the sessions of one listener share; replaced whole when the configuration is reloaded."""
-
-    settings: ServerSettings
-    role: Role
-    checks: Checks
-    accept: Accept
-    spawn: Callable[[Coroutine[Any, Any, None]], object]
-    """Runs a coroutine under the worker's task group."""
-    nonce: Callable[[], str]
-    authenticator: Authority | None = None
-    tls: ssl.SSLContext | None = None
-    timeouts: SessionTimeouts = field(default_factory=SessionTimeouts)
-    gate: Gate = field(default_factory=lambda: Gate(10_000, 10_000))
-    budget: Budget = field(default_factory=lambda: Budget(1 << 28))
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-class Roll:
-    """The sessions now open in a worker: for sweeping out the late ones, and for draining."""
-
-    def __init__(self) -> None:
-        self.sessions: set[Reception] = set()
-        self.is_draining = False
-        self.time: Callable[[], float] = _now
-        """The loop's clock, bound at the first connection: asking which loop runs costs a system call."""
-
-    def sweep(self, now: float) -> None:
-        """Close every session whose deadline has passed; called once a second or so."""
-        for session in [session for session in self.sessions if session.deadline < now or session.until < now]:
-            session.expire(now)
-
-    def drain(self) -> None:
-        """Close the sessions between transactions now, the others as their transaction ends."""
-        self.is_draining = True
-        for session in list(self.sessions):
-            session.drain()
-
-    def abort(self) -> None:
-        """Close whatever is still open."""
-        for session in list(self.sessions):
-            session.abort()
-
 
 class Reception(asyncio.Protocol):
     """One connection."""
 
     __slots__ = (
         "_held",
+        "_is_choked",
         "_is_gone",
+        "_is_holding_back",
         "_is_implicit_tls",
         "_session",
         "_transport",
         "caller",
         "deadline",
+        "has_begun",
         "roll",
         "station",
         "until",
@@ -126,8 +65,14 @@ class Reception(asyncio.Protocol):
         self.deadline = 0.0
         self.until = 0.0
         self._is_implicit_tls = is_implicit_tls
+        """The handshake is done, and the gate passed, before this session begins (receive/door.py)."""
+        self.has_begun = False
         self._held = 0
         self._is_gone = True
+        self._is_choked = False
+        """The client does not take its replies: nothing more is read from it."""
+        self._is_holding_back = False
+        """A refusal waits for its time: nothing is read or said until then."""
         self._transport: asyncio.Transport | None = None
         self._session = ServerSession(station.settings, nonce=station.nonce, is_tls=is_implicit_tls)
         self.caller = Caller("", 0, station.role, is_tls=is_implicit_tls)
@@ -138,9 +83,9 @@ class Reception(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are no subclasses of it
         if not self._is_gone:
             return
-        peer = transport.get_extra_info("peername") or ("unknown", 0)
-        self.caller.peer, self.caller.peer_port = str(peer[0]).removeprefix("::ffff:"), int(peer[1])
-        refusal = self.station.gate.enter(self.caller.peer)
+        self.has_begun = True
+        self.caller.peer, self.caller.peer_port = peer_of(transport.get_extra_info("peername"))
+        refusal = None if self._is_implicit_tls else self.station.gate.enter(self.caller.peer)
         if refusal is not None:
             emit("session.refused", peer=self.caller.peer, reason=refusal)
             self._session.greet(reply(421, f"{refusal}, try again later", "4.7.0"))
@@ -148,9 +93,7 @@ class Reception(asyncio.Protocol):
             self._transport.close()
             return
         self._is_gone = False
-        if self.roll.time is _now:
-            self.roll.time = asyncio.get_running_loop().time
-        now = self.roll.time()
+        now = self.roll.now()
         self.until = now + self.station.timeouts.session_s
         self.roll.sessions.add(self)
         self._session.greet()
@@ -161,7 +104,7 @@ class Reception(asyncio.Protocol):
         if self._is_gone:
             return
         session.receive(data)
-        if session.is_waiting:
+        if session.is_waiting or self._is_holding_back:
             # A client that sends on while its command is decided is not read from until then.
             if session.buffered_octets > 1 << 16 and self._transport is not None:
                 self._transport.pause_reading()
@@ -182,11 +125,12 @@ class Reception(asyncio.Protocol):
         emit("session.closed", peer=self.caller.peer, messages=self._session.messages, errors=self._session.errors)
 
     def pause_writing(self) -> None:
-        """The client does not read its replies: no more of it is read either."""
+        self._is_choked = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
+        self._is_choked = False
         if self._transport is not None and not self._is_gone:
             self._transport.resume_reading()
 
@@ -203,7 +147,7 @@ class Reception(asyncio.Protocol):
                 is_settled = self._settle(event, _LOCAL_ERROR)
             if not is_settled:
                 break
-        now = self.roll.time()
+        now = self.roll.now()
         if session.is_in_body or self._held:
             self._account()
         self._flush(now)
@@ -227,6 +171,9 @@ class Reception(asyncio.Protocol):
                 if self.station.tls is None:
                     self._session.answer(_NO_TLS)
                     return True
+                # Before the 220 leaves: what follows it belongs to the handshake.
+                if self._transport is not None:
+                    self._transport.pause_reading()
                 self._session.answer(None)
                 self.station.spawn(self._start_tls(self.station.tls))
                 return False
@@ -240,9 +187,11 @@ class Reception(asyncio.Protocol):
                 return True
             case AuthFailed():
                 emit("auth.failed", peer=self.caller.peer, user=event.username, mechanism=event.mechanism)
-                if self.station.authenticator is not None:
-                    self.station.spawn(self.station.authenticator.failed(event.username, self.caller.peer))
-                return True
+                if self.station.authenticator is None:
+                    return True
+                self._is_holding_back = True
+                self.station.spawn(self._hold_back(self.station.authenticator.failed(event.username, self.caller.peer)))
+                return False
             case _:
                 assert_never(event)
 
@@ -316,13 +265,13 @@ class Reception(asyncio.Protocol):
         if self._is_gone or self._transport is None:
             return
         self._go_on()
-        if not self._is_gone and not self._session.is_closed:
+        if not (self._is_gone or self._is_choked or self._session.is_closed):
             self._transport.resume_reading()
 
     def _flush(self, now: float) -> None:
         session = self._session
         transport = self._transport
-        if transport is None:
+        if transport is None or self._is_holding_back:
             return
         data = session.take_output()
         if data:
@@ -374,6 +323,14 @@ class Reception(asyncio.Protocol):
         self._session.answer(refusal)
         self._resume()
 
+    async def _hold_back(self, counted: Awaitable[None]) -> None:
+        """Say the refusal that is ready once the failure is counted and its time is over (S-25)."""
+        try:
+            await counted
+        finally:
+            self._is_holding_back = False
+        self._resume()
+
     def _give_keys(self, event: ScramKeysWanted) -> bool:
         authenticator = self.station.authenticator
         if authenticator is None:
@@ -397,7 +354,7 @@ class Reception(asyncio.Protocol):
         plain = self._transport
         if plain is None or self._is_gone:
             return
-        self.deadline = self.roll.time() + 2 * self.station.timeouts.tls_handshake_s
+        self.deadline = self.roll.now() + 2 * self.station.timeouts.tls_handshake_s
         try:
             secured = await asyncio.get_running_loop().start_tls(
                 plain,
@@ -409,10 +366,10 @@ class Reception(asyncio.Protocol):
             )
         except (OSError, TimeoutError) as error:
             emit("tls.failed", peer=self.caller.peer, reason=explain_fault(error))
-            plain.abort()
-            return
+            secured = None
         if secured is None or self._is_gone:
             plain.abort()
+            self.connection_lost(None)  # a connection that ends within the handshake is not told to us
             return
         self._transport = secured
         self.caller.is_tls = True
@@ -446,5 +403,5 @@ class Reception(asyncio.Protocol):
         self._session.close(farewell)
         self._transport.write(self._session.take_output())
         self._transport.close()
-        self.deadline = self.roll.time() + 5.0
+        self.deadline = self.roll.now() + 5.0
         self.until = self.deadline
