@@ -10,7 +10,6 @@ from postroad.config import Config, ListenerSettings
 from postroad.deliver.local import Maildirs, MaildirSettings
 from postroad.deliver.schedule import ScheduleLimits
 from postroad.deliver.settle import SettlePolicy
-from postroad.deliver.worker import DelivererSettings
 from postroad.meaning.backoff import RetrySchedule
 from postroad.net.endpoint import Credentials, PhaseTimeouts, TlsMode
 from postroad.net.resolver import Resolver
@@ -88,13 +87,17 @@ def delivered_here(config: Config) -> frozenset[str]:
     return domains(config) - {to_a_labels(route.domain) for route in config.route if route.domain != "*"}
 
 
-def local_domains(config: Config, accounts: Accounts) -> LocalDomains:
-    """Which addresses are ours."""
-    literals = frozenset(
+def own_literals(config: Config) -> frozenset[str]:
+    """The address literals that are this host."""
+    return frozenset(
         f"[IPv6:{listener.address}]" if ":" in listener.address else f"[{listener.address}]"
         for listener in config.listener
         if listener.address not in ("0.0.0.0", "::")  # noqa: S104 - a comparison
     )
+
+
+def local_domains(config: Config, accounts: Accounts) -> LocalDomains:
+    """Which addresses are ours."""
 
     def has_mailbox(address: str) -> bool:
         account = accounts.get(address)
@@ -102,7 +105,7 @@ def local_domains(config: Config, accounts: Accounts) -> LocalDomains:
 
     return LocalDomains(
         domains(config),
-        literals,
+        own_literals(config),
         has_mailbox if config.domains.mailboxes == "accounts" else None,
         config.domains.separator,
     )
@@ -129,7 +132,6 @@ def maildirs(config: Config) -> Maildirs:
 def router(config: Config, resolver: Resolver, rng: random.Random) -> Router:
     """The way to other domains."""
     delivery = config.delivery
-    literals = {f"[{listener.address}]" for listener in config.listener}
     static = {
         route.domain if route.domain == "*" else to_a_labels(route.domain): StaticRoute(
             host=route.host,
@@ -142,7 +144,7 @@ def router(config: Config, resolver: Resolver, rng: random.Random) -> Router:
     }
     return Router(
         resolver,
-        own_names=frozenset({config.server.hostname, *literals}),
+        own_names=frozenset({config.server.hostname, *own_literals(config)}),
         rng=rng,
         port=delivery.port,
         source_address=delivery.source_address or None,
@@ -198,17 +200,20 @@ def settle_policy(config: Config) -> SettlePolicy:
     )
 
 
-def deliverer_settings(config: Config) -> DelivererSettings:
+def schedule_limits(config: Config) -> ScheduleLimits:
     """The bounds of the delivery loop."""
     delivery = config.delivery
-    return DelivererSettings(
-        limits=ScheduleLimits(
-            capacity=delivery.window,
-            per_domain=delivery.connections_per_site,
-            total=delivery.connections,
-            recipients_per_item=delivery.recipients_per_message,
-        )
+    return ScheduleLimits(
+        capacity=delivery.window,
+        per_domain=delivery.connections_per_site,
+        total=delivery.connections,
+        recipients_per_item=delivery.recipients_per_message,
     )
+
+
+def connection_limits(config: Config) -> tuple[int, int]:
+    """Connections of one worker: in all, and from one peer."""
+    return max(1, config.limits.connections // config.server.workers), config.limits.connections_per_peer
 
 
 def needs_restart(old: Config, new: Config) -> bool:

@@ -24,7 +24,7 @@ from postroad import compose
 from postroad.clock import SystemClock
 from postroad.config import Config, ConfigMistake
 from postroad.deliver.attempt import Attempter
-from postroad.deliver.worker import Deliverer, Surroundings
+from postroad.deliver.worker import Deliverer, DelivererSettings, Surroundings
 from postroad.events import configure, emit
 from postroad.net.dialogue import client_context
 from postroad.net.resolver import DnsResolver
@@ -107,9 +107,7 @@ class Worker:
                 secret=secrets.token_bytes(32),
                 limits=compose.auth_limits(config),
             )
-            self._gate = Gate(
-                max(1, config.limits.connections // config.server.workers), config.limits.connections_per_peer
-            )
+            self._gate = Gate(*compose.connection_limits(config))
             self._budget = Budget(config.limits.body_memory_octets)
             self._resolver, self._pool, attempter = self._make_road(config)
             self._deliverer = Deliverer(
@@ -117,7 +115,7 @@ class Worker:
                 attempter,
                 compose.settle_policy(config),
                 Surroundings(clock=self._clock, rng=self._rng, token=lambda: secrets.token_hex(12), emit=emit),
-                compose.deliverer_settings(config),
+                DelivererSettings(limits=compose.schedule_limits(config)),
             )
             try:
                 await self._serve(index)
@@ -270,7 +268,10 @@ class Worker:
         configure(level=loaded.log.level, as_json=loaded.log.format == "json")
         old_pool, old_resolver = self._pool, self._resolver
         self._resolver, self._pool, attempter = self._make_road(loaded)
-        self._deliverer.use(attempter, compose.settle_policy(loaded))
+        self._deliverer.use(attempter, compose.settle_policy(loaded), compose.schedule_limits(loaded))
+        self._gate.total, self._gate.per_peer = compose.connection_limits(loaded)
+        self._budget.octets = loaded.limits.body_memory_octets
+        self._authenticator.use(compose.auth_limits(loaded))
         self._spawn(_retire(old_pool, old_resolver, loaded.outgoing_timeouts.body_s))
         emit("config.reloaded", worker=self._assignment.index)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -342,3 +343,24 @@ def test_c09_no_reply_to_the_final_dot_is_told_apart_from_a_refusal(ending: byte
     result = against(plays(b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", ending), deliver, timeouts=SHORT)
     assert (result.recipients[0].phase, result.recipients[0].reply, result.final) == (Phase.BODY, None, None)
     assert detail in result.recipients[0].detail
+
+
+def test_a_long_message_on_a_slow_line_has_its_time_by_the_block_and_not_in_all() -> None:
+    body = b"a line of a long message\r\n" * 500_000
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        writer.write(b"220 mx.test\r\n")
+        for answer in (b"250 mx.test\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go on\r\n"):
+            await reader.readline()
+            writer.write(answer)
+        tail = b""
+        while not tail.endswith(b"\r\n.\r\n"):
+            tail = (tail + await reader.read(1 << 16))[-5:]
+            await asyncio.sleep(0.01)  # the slow line: in all far longer than `body_s`
+        writer.write(b"250 taken\r\n")
+        await reader.read()
+
+    timeouts = PhaseTimeouts(block_s=5, body_s=1, quit_s=0.2)  # the kernel holds some megabytes
+    result = against(script, lambda connection: connection.transact(MAIL, RCPTS, body), timeouts=timeouts)
+    assert result.recipients[0].is_accepted

@@ -94,10 +94,11 @@ class Deliverer:
             self._schedule.add(one, now + self._wait(one, wall), now)
         self._pump()
 
-    def use(self, attempter: Attempter, policy: SettlePolicy) -> None:
-        """From the next attempt on, take another road and judge by another policy: the configuration was reloaded."""
+    def use(self, attempter: Attempter, policy: SettlePolicy, limits: ScheduleLimits) -> None:
+        """From the next attempt on, take another road, policy and limits: the configuration was reloaded."""
         self._attempter = attempter
         self.policy = policy
+        self._schedule.limits = limits
 
     def retry_now(self, message_id: int) -> int:
         """Try the waiting recipients of a message at once; how many there were in memory."""

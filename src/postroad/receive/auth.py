@@ -42,21 +42,21 @@ class FailureTable:
     """Failed attempts by key, within a sliding window, in bounded memory."""
 
     def __init__(self, limits: AuthLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def is_barred(self, key: str, now: float) -> bool:
         """Whether this key has failed too often of late."""
         count, since = self._failures.get(key, (0, now))
-        return count >= self._limits.failures and now - since < self._limits.window_s
+        return count >= self.limits.failures and now - since < self.limits.window_s
 
     def add(self, key: str, now: float) -> None:
         """Count one more."""
         count, since = self._failures.pop(key, (0, now))
-        if now - since >= self._limits.window_s:
+        if now - since >= self.limits.window_s:
             count, since = 0, now
         self._failures[key] = (count + 1, since)
-        if len(self._failures) > self._limits.table_size:
+        if len(self._failures) > self.limits.table_size:
             self._failures.popitem(last=False)
 
     def clear(self, key: str) -> None:
@@ -106,6 +106,10 @@ class Authenticator:
         self._failures = FailureTable(self.limits)
         self._verified: OrderedDict[bytes, float] = OrderedDict()
         self._dummy_hash: str | None = None
+
+    def use(self, limits: AuthLimits) -> None:
+        """From now on, slow guessing by these: the configuration was reloaded."""
+        self.limits = self._failures.limits = limits
 
     def account(self, username: str) -> Account | None:
         """The account of that name, unless it is disabled."""
