@@ -20,6 +20,7 @@ import click
 from postroad.cli import COMMANDS, group
 from postroad.config.values import Config
 from postroad.events import EVENTS, LEVELS
+from postroad.verify.verdict import REASONS, Judgement
 
 REFERENCE = Path(__file__).parent / "reference"
 _NUMBER = re.compile(r"(INTEGER|FLOAT)( RANGE)?$")
@@ -66,6 +67,18 @@ Made from `src/postroad/cli/` by `make docs`.
 
 Every command knows `--help`. Results go to standard output, complaints and the log to standard error. Exit statuses and
 the environment are in [README.md](README.md).
+"""
+
+
+VERDICT_PAGE = """\
+# Verdicts and their reasons
+
+Made from `src/postroad/verify/verdict.py` by `make docs`.
+
+`verdict` is one of {judgements}. `reason` is one of these; the names are an interface.
+
+| reason | what it means |
+|---|---|
 """
 
 
@@ -126,6 +139,12 @@ def events() -> str:
     return EVENT_TABLE + "".join(f"| `{name}` | {LEVELS.get(name, 'info')} | {EVENTS[name]} |\n" for name in EVENTS)
 
 
+def verdicts() -> str:
+    """Every reason of a verdict."""
+    page = VERDICT_PAGE.format(judgements=", ".join(f"`{judgement}`" for judgement in Judgement))
+    return page + "".join(f"| `{name}` | {meaning} |\n" for name, meaning in REASONS.items())
+
+
 def commands() -> str:
     """Every command with its arguments and options."""
     parts = [COMMAND_PAGE]
@@ -170,6 +189,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "events.md": events,
     "commands.md": commands,
+    "verdicts.md": verdicts,
 }
 
 
