@@ -5,6 +5,8 @@ from postroad import Client, Server, verify, classify
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -36,3 +38,14 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(home), name)
+
+
+class _Package(ModuleType):
+    """Keeps `postroad.verify` the function: importing from the room of that name would put the room in its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "verify" or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -51,12 +51,12 @@ class Sink:
         self._thread = threading.Thread(target=self._run, name="postroad sink", daemon=True)
         self._started = threading.Event()
         self._arrived = threading.Condition()
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
         self._stop: asyncio.Event | None = None
 
     def refuse(self, address: str, answer: Reply | None = None) -> None:
-        """Refuse this recipient from now on; 550 5.1.1 unless another reply is given."""
-        self._refusals[address] = answer or reply(550, "No such mailbox", "5.1.1")
+        """Refuse this recipient from now on; 550 5.1.1 unless another reply is given. Raises AddressError."""
+        self._refusals[str(Address.parse(address, smtputf8=True))] = answer or reply(550, "No such mailbox", "5.1.1")
 
     def clear(self) -> None:
         """Forget what was received, and the refusals."""
@@ -85,6 +85,7 @@ class Sink:
         self._thread.start()
         self._started.wait()
         if self._failure is not None:
+            self._thread.join()
             raise self._failure
         return self
 
@@ -106,8 +107,7 @@ class Sink:
                 self.port = server.port
                 self._started.set()
                 await self._stop.wait()
-        except BaseException as error:
-            self._failure = error
-            raise
+        except Exception as error:
+            self._failure = error  # raised where the sink was entered
         finally:
             self._started.set()
