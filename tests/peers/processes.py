@@ -58,7 +58,7 @@ def group_lives(group: int) -> bool:
     return False
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
     """SIGKILL to the group that this process leads; returns when nothing of it runs any more."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

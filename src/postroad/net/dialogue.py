@@ -433,4 +433,6 @@ def _tls_faults(phase: Phase) -> Iterator[None]:
 
 def _masked(line: bytes) -> bytes:
     words = line.split()
-    return b" ".join([*words[:2], b"***"]) + b"\r\n" if words[:1] == [b"AUTH"] else b"***\r\n"
+    if words[:1] != [b"AUTH"]:
+        return b"***\r\n"
+    return b" ".join([*words[:2], *([b"***"] if words[2:] else [])]) + b"\r\n"

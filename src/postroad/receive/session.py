@@ -44,6 +44,7 @@ class Reception(asyncio.Protocol):
     """One connection."""
 
     __slots__ = (
+        "_early",
         "_held",
         "_is_choked",
         "_is_gone",
@@ -68,6 +69,8 @@ class Reception(asyncio.Protocol):
         """The handshake is done, and the gate passed, before this session begins (receive/door.py)."""
         self.has_begun = False
         self._held = 0
+        self._early: bytes | None = None
+        """What came through TLS before we were told that the handshake is done; None where there is none under way."""
         self._is_gone = True
         self._is_choked = False
         """The client does not take its replies: nothing more is read from it."""
@@ -102,6 +105,9 @@ class Reception(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         session = self._session
         if self._is_gone:
+            return
+        if self._early is not None:
+            self._early += data
             return
         session.receive(data)
         if session.is_waiting or self._is_holding_back:
@@ -355,6 +361,7 @@ class Reception(asyncio.Protocol):
         if plain is None or self._is_gone:
             return
         self.deadline = self.roll.now() + 2 * self.station.timeouts.tls_handshake_s
+        self._early = b""
         try:
             secured = await asyncio.get_running_loop().start_tls(
                 plain,
@@ -375,6 +382,8 @@ class Reception(asyncio.Protocol):
         self.caller.is_tls = True
         self.caller.hello = ""
         self._session.tls_started()
+        early, self._early = self._early, None
+        self._session.receive(early)
         self._go_on()
 
     # Endings --------------------------------------------------------------------------------------------------
