@@ -192,7 +192,7 @@ def test_dsn_options_go_to_the_server(open_place: Place) -> None:
     )
     assert done.status == 0
     envelope = open_place.post.envelope
-    assert envelope.recipients[0].notify == {Notify.SUCCESS, Notify.DELAY}
+    assert envelope.recipients[0].notify == frozenset({Notify.SUCCESS, Notify.DELAY})
     assert (envelope.ret, envelope.envid) == ("HDRS", "order 7+1")
 
 

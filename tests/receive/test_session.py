@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+import trustme
 
 from postroad.receive.caller import Role
 from postroad.receive.checks import Checks
@@ -27,7 +29,7 @@ class Host:
         self.roll = Roll()
         self.tasks: set[asyncio.Task[None]] = set()
         self.station = Station(
-            settings=ServerSettings(hostname="mx.test"),
+            settings=ServerSettings(hostname="mx.test", has_starttls="tls" in options),
             role=Role.MX,
             checks=checks or Checks(),
             accept=accept or (lambda caller, event: self.taken.append(event)),
@@ -231,3 +233,39 @@ def test_any_chunking_on_a_real_socket_gives_the_same_message(size: int) -> None
         writer.transport.abort()
 
     assert [event.body for event in run(Host(), use).taken] == [b"Subject: x\r\n\r\nhi\r\n"]
+
+
+def test_s24_what_comes_with_the_last_word_of_the_handshake_is_not_lost() -> None:
+    authority = trustme.CA()
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("mx.test").configure_cert(server_tls)
+    client_tls = ssl.create_default_context()
+    authority.configure_trust(client_tls)
+
+    async def use(host: Host) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
+        await reader.readuntil(b"220 mx.test ESMTP Postroad\r\n")
+        writer.write(b"EHLO c\r\nSTARTTLS\r\n")
+        await reader.readuntil(b"220 2.0.0 Ready to start TLS\r\n")
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = client_tls.wrap_bio(incoming, outgoing, server_hostname="mx.test")
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.do_handshake()
+        writer.write(outgoing.read())
+        while True:
+            incoming.write(await reader.read(1 << 16))
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                continue
+        tls.write(b"EHLO again\r\n")
+        writer.write(outgoing.read())  # Finished and EHLO, in one packet
+        said = b""
+        while b"greets again" not in said:
+            incoming.write(await reader.read(1 << 16))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                said += tls.read(1 << 16)
+        writer.close()
+
+    run(Host(tls=server_tls), use)
