@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
 import trustme
 
 from postroad.library.server import Server
@@ -20,11 +19,6 @@ from postroad.receive.caller import Caller
 AUTHORITY = trustme.CA()
 SERVER_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 AUTHORITY.issue_cert("localhost", "127.0.0.1").configure_cert(SERVER_TLS)
-
-
-after_starttls = pytest.mark.xfail(
-    run=False, reason="a Reception forgets an EHLO that comes in one piece with the end of the TLS handshake"
-)
 
 
 def trusting() -> ssl.SSLContext:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from library.serving import AUTHORITY, SERVER_TLS, Guarded, Keeper, after_starttls, trusting
+from library.serving import AUTHORITY, SERVER_TLS, Guarded, Keeper, trusting
 from net.scripted import plays, scripted
 from postroad import Client, Server
 from postroad.library.client import DsnRequest, SendResult, default_tls, to_bytes
@@ -241,7 +241,6 @@ def test_lines_end_in_crlf_however_the_message_was_made() -> None:
 # TLS and passwords ---------------------------------------------------------------------------------------------------
 
 
-@after_starttls
 def test_starttls_is_verified_where_there_is_a_password() -> None:
     async def work() -> Guarded:
         async with Server(guarded := Guarded(), tls=SERVER_TLS, auth_required=True) as server:
@@ -373,14 +372,12 @@ async def open_by_scram(password: str) -> list[bytes]:
     return heard
 
 
-@after_starttls
 def test_s26_scram_is_chosen_over_plain_and_the_password_does_not_travel() -> None:
     heard = run(open_by_scram("right"))
     assert any(data.startswith(b"AUTH SCRAM-SHA-256") for data in heard)
     assert not any(b"right" in data for data in heard)
 
 
-@after_starttls
 def test_s26_a_wrong_password_by_scram_is_one_clear_error() -> None:
     error = failure(open_by_scram("wrong"))
     assert error.phase is Phase.AUTH
@@ -390,7 +387,6 @@ def test_s26_a_wrong_password_by_scram_is_one_clear_error() -> None:
 # Errors --------------------------------------------------------------------------------------------------------------
 
 
-@after_starttls
 def test_a_wrong_password_is_one_clear_error() -> None:
     async def work() -> None:
         async with (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dns_server import DnsServer
-from library.serving import AUTHORITY, SERVER_TLS, Keeper, after_starttls, serving
+from library.serving import AUTHORITY, SERVER_TLS, Keeper, serving
 from library.test_pytest_plugin import run_pytest
 from postroad import events
 from postroad.receive.caller import Caller
@@ -61,7 +61,6 @@ def test_every_example_has_a_test() -> None:
     assert len(BLOCKS) == CLASSIFY + 1
 
 
-@after_starttls
 def test_a_letter_is_sent_and_who_was_refused_is_told(
     mailboxes: tuple[Mailboxes, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,7 +69,6 @@ def test_a_letter_is_sent_and_who_was_refused_is_told(
     assert [str(one.address) for one in handler.envelopes[0].recipients] == ["bob@example.net"]
 
 
-@after_starttls
 def test_a_wrong_password_is_one_sentence(mailboxes: tuple[Mailboxes, int], capsys: pytest.CaptureFixture[str]) -> None:
     said = run(FAULT, capsys, PORT=mailboxes[1])
     assert said[0] == "auth"
@@ -105,7 +103,6 @@ def test_the_sink(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(SINK, capsys) == ["Hello"]
 
 
-@after_starttls
 def test_addresses_are_verified(mailboxes: tuple[Mailboxes, int], capsys: pytest.CaptureFixture[str]) -> None:
     zone = {"example.org": {"MX": [(10, "mx.example.org")]}, "mx.example.org": {"A": ["127.0.0.1"]}}
     handler, port = mailboxes

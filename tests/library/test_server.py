@@ -14,7 +14,7 @@ from typing import Any
 import aiosmtplib
 import pytest
 
-from library.serving import SERVER_TLS, Guarded, Keeper, after_starttls, serving, trusting
+from library.serving import SERVER_TLS, Guarded, Keeper, serving, trusting
 from postroad import Client, Server, events
 from postroad.message.envelope import Envelope
 from postroad.net.listen import ListenError
@@ -125,7 +125,6 @@ def test_s29_smtplib_by_implicit_tls() -> None:
     assert guarded.callers[0].is_tls
 
 
-@after_starttls
 def test_aiosmtplib_by_starttls_with_a_password() -> None:
     async def work() -> None:
         async with Server(guarded := Guarded(), tls=SERVER_TLS, auth_required=True) as server:
