@@ -364,3 +364,13 @@ def test_a_long_message_on_a_slow_line_has_its_time_by_the_block_and_not_in_all(
     timeouts = PhaseTimeouts(block_s=5, body_s=1, quit_s=0.2)  # the kernel holds some megabytes
     result = against(script, lambda connection: connection.transact(MAIL, RCPTS, body), timeouts=timeouts)
     assert result.recipients[0].is_accepted
+
+
+@pytest.mark.parametrize("tls", [TlsMode.NONE, TlsMode.OPPORTUNISTIC])
+def test_c13_a_connection_is_closed_to_the_last_byte_once_quit_returns(tls: TlsMode) -> None:
+    async def use(connection: Connection) -> bool:
+        await connection.quit()
+        assert connection._transport is not None
+        return connection._gone.is_set()
+
+    assert against(plays() if tls is TlsMode.NONE else offers_starttls(), use, tls=tls)

@@ -54,6 +54,8 @@ class Connection(asyncio.Protocol):
         self._transaction: Transaction | None = None
         self._finished: asyncio.Future[None] | None = None
         self._is_lost = False
+        self._gone = asyncio.Event()
+        """The transport has ended, its TLS too."""
         self._lost_detail = ""
         self._early: Reply | None = None
         """A greeting that came before anybody waited for it."""
@@ -120,6 +122,7 @@ class Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._gone.set()
         self._fail("connection lost" if exc is None else explain_fault(exc))
 
     def resume_writing(self) -> None:
@@ -249,7 +252,7 @@ class Connection(asyncio.Protocol):
         await self.ask(Rset(), self._timeouts.rset_s)
 
     async def quit(self) -> None:
-        """QUIT, wait shortly for the answer, close. Never raises."""
+        """QUIT, wait shortly for the answer and the end of TLS, close. Never raises."""
         if self._is_lost:
             return
         with contextlib.suppress(DialogueError):
@@ -258,6 +261,11 @@ class Connection(asyncio.Protocol):
             self._is_lost = True
             self._stop_timer()
             self._transport.close()
+            try:
+                async with asyncio.timeout(self._timeouts.quit_s):
+                    await self._gone.wait()  # a loop that ends before it would leave the socket open
+            except TimeoutError:
+                self._transport.abort()
 
     def abort(self) -> None:
         """Close at once, without a word."""
