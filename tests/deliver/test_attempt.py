@@ -16,7 +16,7 @@ from postroad.deliver.local import Maildirs, MaildirSettings
 from postroad.meaning.classify import Kind
 from postroad.message.envelope import BodyType, Envelope, Notify, Recipient, Return
 from postroad.net.endpoint import PhaseTimeouts
-from postroad.road.route import StaticRoute
+from postroad.road.route import Route, StaticRoute
 from postroad.road.site import SiteLimits
 from postroad.smtp.address import Address
 from postroad.smtp.outcome import Phase
@@ -274,3 +274,18 @@ def test_a_421_leaves_the_site_alone_for_a_while() -> None:
     (outcome,) = attempted(host, envelope("a@example.net"))
     assert outcome.meaning.retry
     assert host.connections == 1
+
+
+def test_v09_a_block_on_a_connection_that_stays_open_is_trouble_and_no_success() -> None:
+    host = Host(answers={"MAIL": b"450 4.7.1 too many messages from you, rate limit exceeded\r\n"})
+
+    async def go() -> None:
+        about = message(envelope("a@example.net"))
+        async with listening(host) as port, road(port) as way:
+            found = await Attempter(way.router, way.pool).attempt(about, queue(about))
+            assert [outcome.meaning.kind for outcome in found.values()] == [Kind.RATE_LIMITED]
+            route = await way.router.route("example.net")
+            assert isinstance(route, Route)
+            assert way.pool.try_acquire(route) is None, "the connection is not used again at once"
+
+    run(go())

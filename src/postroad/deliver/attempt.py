@@ -107,16 +107,14 @@ class Attempter:
             if isinstance(lease, Outcome):
                 outcomes.update(dict.fromkeys((one.id for one in pending), lease))
                 break
-            was_used = lease.connection.transactions > 0
+            may_be_stale = lease.connection.transactions > 0 and fresh_starts < MAX_FRESH_STARTS
             limit = _recipients_at_once(route, lease.connection)
             batch, rest = pending[:limit], pending[limit:]
-            found = await _transact(message, batch, lease)
-            if was_used and fresh_starts < MAX_FRESH_STARTS and _was_stale(found):
+            found = await _transact(message, batch, lease, may_be_stale=may_be_stale)
+            if may_be_stale and _was_stale(found):
                 # The host closed an idle connection while we began to use it: that says nothing of the message.
                 fresh_starts += 1
                 continue
-            if any(_is_unwelcome(outcome) for outcome in found.values()):
-                lease.trouble()
             again = _to_repeat(batch, found)
             for one in again:
                 del found[one.id]
@@ -140,7 +138,7 @@ def _recipients_at_once(route: Route, connection: Connection) -> int:
     return max(1, limit if told is None else min(limit, told))
 
 
-async def _transact(message: SpooledMessage, batch: Sequence[Queued], lease: Lease) -> Outcomes:
+async def _transact(message: SpooledMessage, batch: Sequence[Queued], lease: Lease, *, may_be_stale: bool) -> Outcomes:
     """One transaction on a leased connection, which is given back whatever happens."""
     connection = lease.connection
     host = connection.endpoint.host
@@ -163,6 +161,8 @@ async def _transact(message: SpooledMessage, batch: Sequence[Queued], lease: Lea
         is_reusable = connection.is_open
         for one, decided in zip(batch, result.recipients, strict=True):
             outcomes[one.id] = _outcome(decided, host, passes_dsn_on)
+        if not (may_be_stale and _was_stale(outcomes)) and any(map(_is_unwelcome, outcomes.values())):
+            lease.trouble()  # before the lease is given back: else it would count as a success
         return outcomes
     except LocalProtocolError:
         outcomes.update(dict.fromkeys((one.id for one in batch), _refused_here(_UNSENDABLE)))
