@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from postroad import __version__, events
-from postroad.compose import certificate_paths
+from postroad.compose import certificate_paths, needs_restart, secret_path
 from postroad.config import Config, ConfigMistake, load
 from postroad.net.hostname import machine_name
 from postroad.net.listen import ListenError, bind, show
@@ -106,6 +106,7 @@ def _serve_alone(config: Config, reload: Load, say: Callable[[str], None], lock:
     password = None
     is_shown = False
     try:
+        keep_secret(secret_path(config))
         password = _first_account(config, state)
         _give_to_user(config, state)
         lines = _where_it_serves(config, sockets[0], password)
@@ -117,8 +118,11 @@ def _serve_alone(config: Config, reload: Load, say: Callable[[str], None], lock:
 
         def work(assignment: Assignment) -> int:
             lock.release()  # the supervisor's copy holds it: a worker that outlives it must not
+            loaded = reload()  # a worker that is started again takes what a SIGHUP brought meanwhile
+            is_usable = isinstance(loaded, Config) and not needs_restart(config, loaded)
+            current = loaded if isinstance(loaded, Config) and is_usable else config
             _become(config.server.user)
-            return run_worker(config, reload, assignment)
+            return run_worker(current, reload, assignment)
 
         return Supervisor(work=work, sockets=sockets, drain_s=config.server.drain_s, on_ready=ready).run()
     finally:
@@ -206,6 +210,16 @@ def _forget_account(config: Config, state: Path) -> None:
     """Nobody saw the password, since nothing came to serve: the next start makes another."""
     with closing(SqliteAccounts(state / "accounts.db")) as accounts:
         accounts.remove(_administrator(config))
+
+
+def keep_secret(path: Path) -> None:
+    """Make the server's own secret on the first run. All workers share it, so that they answer unknown users alike."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(32))
 
 
 def _allow_many_files(config: Config) -> None:

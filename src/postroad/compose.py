@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 from postroad.config import Config, ListenerSettings
-from postroad.deliver.local import Maildirs, MaildirSettings
+from postroad.deliver.local import MailboxNameError, Maildirs, MaildirSettings
 from postroad.deliver.schedule import ScheduleLimits
 from postroad.deliver.settle import SettlePolicy
 from postroad.meaning.backoff import RetrySchedule
@@ -22,7 +23,7 @@ from postroad.road.policy import TlsPolicy
 from postroad.road.pool import PoolSettings
 from postroad.road.route import Router, StaticRoute
 from postroad.road.site import SiteLimits, SitePresets
-from postroad.smtp.address import to_a_labels
+from postroad.smtp.address import Address, to_a_labels
 from postroad.smtp.server_events import ServerSettings
 from postroad.store.accounts import Accounts
 
@@ -77,6 +78,11 @@ def tls_contexts(config: Config) -> dict[str, ssl.SSLContext]:
     return {role.value: server_context(certificate, key, minimum=config.tls.minimum) for role in Role}
 
 
+def secret_path(config: Config) -> Path:
+    """The server's own secret, from which the keys of unknown users are made up."""
+    return Path(config.server.state_dir) / "secret"
+
+
 def domains(config: Config) -> frozenset[str]:
     """The local domains in canonical form."""
     return frozenset(to_a_labels(domain) for domain in config.domains.local)
@@ -107,8 +113,24 @@ def local_domains(config: Config, accounts: Accounts) -> LocalDomains:
         domains(config),
         own_literals(config),
         has_mailbox if config.domains.mailboxes == "accounts" else None,
+        _can_keep(config),
         config.domains.separator,
     )
+
+
+def _can_keep(config: Config) -> Callable[[Address], bool]:
+    here, boxes = delivered_here(config), maildirs(config)
+
+    def can_keep(address: Address) -> bool:
+        if address.domain not in here:
+            return True
+        try:
+            boxes.mailbox_path(address)
+        except MailboxNameError:
+            return False
+        return True
+
+    return can_keep
 
 
 def checks(config: Config, listener: ListenerSettings, local: LocalDomains) -> Checks:

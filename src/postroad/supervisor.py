@@ -89,6 +89,8 @@ class Supervisor:
                 if index != worker.index:
                     for listener in sockets:
                         listener.close()
+            # Until the worker can take it, a SIGHUP has nothing to tell it: it reads the configuration as it starts.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             own = self.sockets[worker.index]
             status = self.work(Assignment(worker.index, own, self._lifeline[0], self._ready[1]))

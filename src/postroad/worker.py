@@ -104,7 +104,7 @@ class Worker:
                 self._accounts,
                 auth_threads,
                 self._clock,
-                secret=secrets.token_bytes(32),
+                secret=compose.secret_path(config).read_bytes(),
                 limits=compose.auth_limits(config),
             )
             self._gate = Gate(*compose.connection_limits(config))
@@ -284,12 +284,13 @@ class Worker:
             door.cancel()
         self._roll.drain()
         drain_s = self._config.server.drain_s
+        delivering = asyncio.ensure_future(self._deliverer.drain(drain_s))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_s):
                 while self._roll.sessions:
                     await asyncio.sleep(0.05)
         self._roll.abort()
-        await self._deliverer.drain(drain_s)
+        await delivering
 
 
 async def _contained(work: Coroutine[Any, Any, None]) -> None:

@@ -33,7 +33,8 @@ from postroad.net.hostname import machine_name
 from postroad.net.resolver import DnsResolver
 from postroad.smtp.address import NULL, Address, AddressError
 from postroad.store.results import ResultStore, Run
-from postroad.store.spool import SpoolError
+from postroad.store.spool import SpoolError, SpoolLocked
+from postroad.store.sqlite import FileLock
 from postroad.verify.job import Job, VerifySettings, doubts
 from postroad.verify.lines import ListError
 from postroad.verify.lists import BadRow, ListReader
@@ -183,11 +184,13 @@ class Asking:
             on_notice=_say,
         )
         loop = asyncio.get_running_loop()
+        doubting = asyncio.ensure_future(doubts(self.settings, dns)) if total else None
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, _stop, job)
+            loop.add_signal_handler(number, _stop, job, doubting)
         try:
-            if total:
-                for doubt in await doubts(self.settings, dns):
+            if doubting is not None:
+                await asyncio.wait([doubting])
+                for doubt in () if doubting.cancelled() else doubting.result():
                     _say(doubt)
             await job.run()
         finally:
@@ -195,7 +198,9 @@ class Asking:
         return job
 
 
-def _stop(job: Job) -> None:
+def _stop(job: Job, doubting: asyncio.Future[list[str]] | None) -> None:
+    if doubting is not None:
+        doubting.cancel()
     if job.is_stopping:
         job.stop(0.0)
         return
@@ -208,10 +213,16 @@ def _say(sentence: str) -> None:
 
 
 def _verify_few(addresses: tuple[str, ...], asking: Asking, writing: _Writing) -> None:
+    writing.check()
     source = MemorySource(addresses)
-    job = asking.run(source, lambda count: None, len(addresses))
+    try:
+        job = asking.run(source, lambda count: None, len(addresses))
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
     writing.write(source.verdicts, is_table=True)
     if job.is_stopping:
+        left_out = len(addresses) - sum(1 for _ in source.verdicts())
+        _say(f"stopped: {left_out} of {len(addresses)} addresses were not asked about, or gave no answer")
         sys.exit(STOPPED)
 
 
@@ -225,17 +236,18 @@ def _verify_list(name: str, asking: Asking, writing: _Writing, options: dict[str
         with _opened(name) as file, ResultStore(_state_file(options["state"])) as store:
             store.forget_before(now - options["keep_days"] * DAY_S)
             run = _find_run(store, file, options["column"], is_resuming=options["resume"], now=now)
-            if not run.has_all_input:
-                _read_list(store, run, file, options["column"])
-            counts = store.counts(run)
-            with _progress(counts.addresses, counts.addresses - counts.pending) as advance:
-                job = asking.run(StoredSource(store, run), advance, counts.pending)
-            counts = store.counts(run)
-            if not job.is_stopping:
-                store.finish(run, now=SystemClock().wall())
-            writing.write(lambda: stored_verdicts(store, run), is_table=counts.rows <= FEW)
-            for line in summary(counts.by_state):
-                click.echo(line, err=True)
+            with _owned(store, run):
+                if not run.has_all_input:
+                    _read_list(store, run, file, options["column"])
+                counts = store.counts(run)
+                with _progress(counts.addresses, counts.addresses - counts.pending) as advance:
+                    job = asking.run(StoredSource(store, run), advance, counts.pending)
+                counts = store.counts(run)
+                if not counts.pending:
+                    store.finish(run, now=SystemClock().wall())
+                writing.write(lambda: stored_verdicts(store, run), is_table=counts.rows <= FEW)
+                for line in summary(counts.by_state):
+                    click.echo(line, err=True)
     except (ListError, SpoolError) as error:
         fail(f"{name}: {error}" if isinstance(error, ListError) else str(error))
     except OSError as error:
@@ -243,7 +255,7 @@ def _verify_list(name: str, asking: Asking, writing: _Writing, options: dict[str
     except KeyboardInterrupt:
         _say("stopped; go on with --resume")
         sys.exit(STOPPED)
-    if job.is_stopping:
+    if job.is_stopping and counts.pending:
         _say(f"stopped with {counts.pending:,} of {counts.addresses:,} addresses open; go on with --resume")
         sys.exit(STOPPED)
     if writing.is_lost:
@@ -295,6 +307,20 @@ def _find_run(store: ResultStore, file: io.BufferedIOBase, column: str | None, *
     elif earlier and earlier[-1].finished_at is None:
         _say("an earlier run of this list was not finished; this one begins anew, --resume would have gone on with it")
     return store.open_run(f"{prefix}{now:.6f}:{secrets.token_hex(4)}", now=now)
+
+
+@contextmanager
+def _owned(store: ResultStore, run: Run) -> Iterator[None]:
+    """Meanwhile this process alone works on the run: two would ask everybody twice."""
+    try:
+        lock = FileLock(store.path.with_name(f"run-{run.id}"))
+    except SpoolLocked as error:
+        raise SpoolError(f"another process works on this list already: {error}") from None
+    try:
+        yield
+    finally:
+        lock.path.unlink(missing_ok=True)
+        lock.release()
 
 
 def _read_list(store: ResultStore, run: Run, file: io.BufferedIOBase, column: str | None) -> None:

@@ -84,8 +84,13 @@ class Attempter:
         self._is_local = is_local
         self._in_thread = in_thread
 
-    async def attempt(self, message: SpooledMessage, queued: Sequence[Queued]) -> Outcomes:
-        """Deliver to recipients of one domain; an outcome for each of them."""
+    async def attempt(
+        self, message: SpooledMessage, queued: Sequence[Queued], known: Outcomes | None = None
+    ) -> Outcomes:
+        """Deliver to recipients of one domain; an outcome for each of them.
+
+        They go into `known` as they come, so that what was delivered is known even where the attempt is broken off."""
+        outcomes: Outcomes = {} if known is None else known
         domain = queued[0].recipient.address.domain
         if self._maildirs is not None and (not domain or self._is_local(domain)):
             said = await self._in_thread(self._maildirs.deliver, message, queued)
@@ -96,10 +101,12 @@ class Attempter:
         if route.is_discard:
             outcome = Outcome(meaning=_STORED, phase=Phase.BODY, reply=_DISCARDED, passes_dsn_on=True)
             return dict.fromkeys((one.id for one in queued), outcome)
-        return await self._over_the_road(message, queued, route)
+        await self._over_the_road(message, queued, route, outcomes)
+        return outcomes
 
-    async def _over_the_road(self, message: SpooledMessage, queued: Sequence[Queued], route: Route) -> Outcomes:
-        outcomes: Outcomes = {}
+    async def _over_the_road(
+        self, message: SpooledMessage, queued: Sequence[Queued], route: Route, outcomes: Outcomes
+    ) -> None:
         pending = queued
         fresh_starts = 0
         while pending:
@@ -120,7 +127,6 @@ class Attempter:
                 del found[one.id]
             outcomes.update(found)
             pending = [*again, *rest] if again else rest
-        return outcomes
 
     async def _connection(self, route: Route) -> Lease | Outcome:
         got = self._pool.try_acquire(route) or await self._pool.acquire(route)

@@ -212,11 +212,22 @@ class Deliverer:
             self._schedule.done(item)
             self._pump()
             return
-        outcomes = await self._attempt(message, item)
+        outcomes: Outcomes = {}
+        try:
+            await self._attempt(message, item, outcomes)
+        except asyncio.CancelledError:
+            await self._keep_known(message, item, outcomes)
+            raise
         self._schedule.attempted(item)
         now = self._clock.wall()
-        judgement = judge(message, item.queued, outcomes, policy=self.policy, now=now, rng=self._rng)
-        bounces = self._bounces(message, judgement, now) if judgement.notices else []
+        try:
+            judgement = judge(message, item.queued, outcomes, policy=self.policy, now=now, rng=self._rng)
+            bounces = self._bounces(message, judgement, now) if judgement.notices else []
+        except Exception as error:
+            # As in `_attempt`: it stays in the spool, and is looked at again when the longest interval has passed.
+            self._internal_error(message.id, error)
+            self._put_back(item, self.policy.schedule.ceiling_s)
+            return
         try:
             queued = await self._settle(judgement, bounces, item)
         except SpoolClosed:
@@ -240,18 +251,35 @@ class Deliverer:
         for one in item.queued:
             self._schedule.add(one, now + wait_s, now)
 
-    async def _attempt(self, message: SpooledMessage, item: WorkItem) -> Outcomes:
+    async def _keep_known(self, message: SpooledMessage, item: WorkItem, outcomes: Outcomes) -> None:
+        """The attempt was broken off between two transactions: what the first ones delivered is not delivered again."""
+        known = [one for one in item.queued if one.id in outcomes and outcomes[one.id].is_delivered]
+        if not known:
+            return
+        now = self._clock.wall()
+        judgement = judge(message, known, outcomes, policy=self.policy, now=now, rng=self._rng)
         try:
-            return await self._attempter.attempt(message, item.queued)
+            await self._settle(judgement, self._bounces(message, judgement, now), item)
+        except SpoolClosed:
+            return
+        self._after(message, judgement, item, now)
+
+    async def _attempt(self, message: SpooledMessage, item: WorkItem, outcomes: Outcomes) -> None:
+        try:
+            outcomes.update(await self._attempter.attempt(message, item.queued, outcomes))
         except Exception as error:
             # A fault of ours must neither lose mail nor end the loop that carries everyone else's.
-            self._emit(
-                "internal.error",
-                where="delivery",
-                queue_id=format_queue_id(message.id),
-                error=f"{type(error).__name__}: {error}",
-            )
-            return dict.fromkeys((one.id for one in item.queued), failed_inside("an internal error of this server"))
+            self._internal_error(message.id, error)
+            for one in item.queued:
+                outcomes.setdefault(one.id, failed_inside("an internal error of this server"))
+
+    def _internal_error(self, message_id: int, error: Exception) -> None:
+        self._emit(
+            "internal.error",
+            where="delivery",
+            queue_id=format_queue_id(message_id),
+            error=f"{type(error).__name__}: {error}",
+        )
 
     def _bounces(self, message: SpooledMessage, judgement: Judgement, now: float) -> list[tuple[SpooledMessage, float]]:
         return [

@@ -162,9 +162,11 @@ class Client:
         reverse_path = Address.parse(reverse, smtputf8=True) if reverse else NULL
         paths = [Address.parse(text, smtputf8=True) for text in forward]
         needs_utf8 = not all(path.is_ascii for path in (reverse_path, *paths) if isinstance(path, Address))
-        body = to_bytes(message, smtputf8=needs_utf8)
-        dsn = dsn or DsnRequest()
         offered = self._connection.capabilities
+        body = to_bytes(message, smtputf8=needs_utf8, is_eight_bit=offered.has("8BITMIME"))
+        dsn = dsn or DsnRequest()
+        if not body.isascii() and not offered.has("8BITMIME"):
+            raise DialogueError(Phase.MAIL, "the server does not offer 8BITMIME, which this message needs")
         if needs_utf8 and not offered.has("SMTPUTF8"):
             raise DialogueError(Phase.MAIL, "the server does not offer SMTPUTF8, which these addresses need")
         if dsn != DsnRequest() and not offered.has("DSN"):
@@ -211,15 +213,15 @@ def _parsed(message: Message | bytes) -> Message:
     return email.message_from_bytes(message.split(b"\r\n\r\n", 1)[0] + b"\r\n\r\n", policy=SMTP)
 
 
-def to_bytes(message: Message | bytes, *, smtputf8: bool = False) -> bytes:
-    """The message as it travels: CRLF line ends, and no Bcc header."""
+def to_bytes(message: Message | bytes, *, smtputf8: bool = False, is_eight_bit: bool = True) -> bytes:
+    """The message as it travels: CRLF line ends, no Bcc header, and ASCII alone where `is_eight_bit` forbids more."""
     if isinstance(message, Message):
         policy = SMTPUTF8 if smtputf8 else SMTP
         if message.get("Bcc") is not None:
             copy: Message = email.message_from_bytes(bytes(message), _class=EmailMessage, policy=SMTP)
             del copy["Bcc"]
             message = copy
-        body = message.as_bytes(policy=policy)
+        body = message.as_bytes(policy=policy if is_eight_bit else policy.clone(cte_type="7bit"))
     else:
         body = message
     if has_bare_newline(body):

@@ -27,6 +27,8 @@ MAX_HEADER_OCTETS = 64 * 1024
 """Octets of headers given back."""
 _FOLD_CHARACTERS = 200
 """At four octets a character, lines stay below the 998 octets of RFC 5322 §2.1.1."""
+_FOLD_ESCAPED_CHARACTERS = 90
+"""The same at ten octets: `\\x{10FFFF}`."""
 
 _BOUNDARY = re.compile(r"[A-Za-z0-9'()+_,\-./:=?]{1,70}")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -227,7 +229,8 @@ def _recipient_fields(report: RecipientReport, is_global: bool) -> list[str]:
         fields.append(f"Remote-MTA: dns; {_field(report.remote, is_global)}")
     diagnostic = _diagnostic(report)
     if diagnostic:
-        folded = "\r\n  ".join(_field(piece, is_global) for line in diagnostic for piece in _cut(line))
+        width = _FOLD_CHARACTERS if is_global or all(map(str.isascii, diagnostic)) else _FOLD_ESCAPED_CHARACTERS
+        folded = "\r\n  ".join(_field(piece, is_global) for line in diagnostic for piece in _cut(line, width))
         fields.append(f"Diagnostic-Code: {folded}")
     if report.attempted_at is not None:
         fields.append(f"Last-Attempt-Date: {format_date(report.attempted_at)}")
@@ -250,12 +253,12 @@ def _reply_lines(said: Reply) -> list[str]:
     return [f"{said.code}{' ' if at >= last else '-'}{status}{line}" for at, line in enumerate(said.lines or ("",))]
 
 
-def _cut(line: str) -> list[str]:
+def _cut(line: str, width: int = _FOLD_CHARACTERS) -> list[str]:
     """The line in pieces that fold: at spaces where there are any."""
     pieces = []
-    while len(line) > _FOLD_CHARACTERS:
-        cut = line.rfind(" ", 1, _FOLD_CHARACTERS)
-        cut = cut if cut > 0 else _FOLD_CHARACTERS
+    while len(line) > width:
+        cut = line.rfind(" ", 1, width)
+        cut = cut if cut > 0 else width
         pieces.append(line[:cut])
         line = line[cut:].lstrip(" ")
     return [*pieces, line]

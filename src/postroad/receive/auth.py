@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from postroad.clock import Clock
+from postroad.receive.limits import network_of
 from postroad.smtp.reply import Reply, reply
 from postroad.smtp.sasl import ScramKeys
 from postroad.store.accounts import Account, Accounts, hash_password, verify_password
@@ -119,10 +120,7 @@ class Authenticator:
     def bar(self, username: str, peer: str) -> Reply | None:
         """The refusal for a peer or an account that has failed too often."""
         now = self._clock.monotonic()
-        is_barred = self._failures.is_barred(f"peer {peer}", now) or self._failures.is_barred(
-            f"user {username.lower()} {peer}", now
-        )
-        return _TRY_LATER if is_barred else None
+        return _TRY_LATER if any(self._failures.is_barred(key, now) for key in _keys(username, peer)) else None
 
     async def check_password(self, username: str, authzid: str, password: str, peer: str) -> Reply | None:
         """None where the password is right and the user acts for himself; else the refusal, in its own time."""
@@ -137,6 +135,10 @@ class Authenticator:
         is_right = account is not None and self._verified.get(digest, 0.0) > now
         if not is_right:
             is_right = await self._in_thread(lambda: verify_password(stored, password)) and account is not None
+            barred = self.bar(username, peer)  # guesses that ran beside this one may have used up what is heard
+            if barred is not None:
+                await asyncio.sleep(self.limits.delay_s)
+                return barred
         if not is_right or (authzid and authzid.lower() != username.lower()):
             await self.failed(username, peer)
             return BAD_CREDENTIALS
@@ -174,10 +176,16 @@ class Authenticator:
     async def failed(self, username: str, peer: str) -> None:
         """Count a failure and hold the answer back."""
         now = self._clock.monotonic()
-        self._failures.add(f"peer {peer}", now)
-        self._failures.add(f"user {username.lower()} {peer}", now)
+        for key in _keys(username, peer):
+            self._failures.add(key, now)
         await asyncio.sleep(self.limits.delay_s)
 
     def succeeded(self, username: str, peer: str) -> None:
         """Forget the failures of this user from this peer."""
-        self._failures.clear(f"user {username.lower()} {peer}")
+        self._failures.clear(_keys(username, peer)[1])
+
+
+def _keys(username: str, peer: str) -> tuple[str, str]:
+    """Under what failures are counted: the peer, and the peer with the account."""
+    network = network_of(peer)
+    return f"peer {network}", f"user {username.lower()} {network}"

@@ -45,6 +45,8 @@ class LocalDomains:
     domains: frozenset[str]
     literals: frozenset[str] = frozenset()
     mailboxes: Callable[[str], bool] | None = None
+    can_keep: Callable[[Address], bool] = lambda address: True
+    """Whether mail for a local address could be stored at all: what cannot is refused here, not bounced later."""
     separator: str = "+"
 
     def is_local(self, address: Address) -> bool:
@@ -73,7 +75,8 @@ class RelayCheck:
         """Refuse what is not ours, and mailboxes that are not there."""
         address = event.forward_path
         if self.local.is_local(address):
-            return None if self.local.has_mailbox(address) else _NO_SUCH_MAILBOX
+            is_there = self.local.has_mailbox(address) and self.local.can_keep(address)
+            return None if is_there else _NO_SUCH_MAILBOX
         return None if caller.role.is_submission and caller.account is not None else _RELAY_DENIED
 
 

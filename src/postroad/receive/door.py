@@ -28,15 +28,23 @@ class TlsDoor:
         self._listener = listener
         self._station = station
         self._roll = roll
+        self._handshakes: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
-        """Until cancelled."""
+        """Until cancelled; the handshakes under way end with it."""
+        try:
+            await self._accept()
+        finally:
+            for handshake in self._handshakes:
+                handshake.cancel()
+
+    async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
                 connection, peername = await loop.sock_accept(self._listener)
             except OSError as error:
-                emit("limit.reached", limit="open files", reason=explain_fault(error))
+                emit("limit.reached", limit="accept", reason=explain_fault(error))
                 await asyncio.sleep(PAUSE_S)
                 continue
             station, peer = self._station(), peer_of(peername)[0]
@@ -45,7 +53,9 @@ class TlsDoor:
                 emit("session.refused", peer=peer, reason=refusal)
                 connection.close()
                 continue
-            station.spawn(self._let_in(connection, peer, station))
+            handshake = loop.create_task(self._let_in(connection, peer, station))
+            self._handshakes.add(handshake)
+            handshake.add_done_callback(self._handshakes.discard)
 
     async def _let_in(self, connection: socket.socket, peer: str, station: Station) -> None:
         session = Reception(station, self._roll, is_implicit_tls=True)

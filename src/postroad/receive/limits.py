@@ -5,6 +5,13 @@ from __future__ import annotations
 import ipaddress
 
 
+def network_of(peer: str) -> str:
+    """Whom an address stands for: itself, or for IPv6 its /64, since one customer has that many."""
+    if ":" not in peer:
+        return peer
+    return str(ipaddress.ip_network((peer.split("%", 1)[0], 64), strict=False))
+
+
 class Gate:
     """Counts connections, in all and per peer. An IPv6 peer is its /64: one customer has that many addresses."""
 
@@ -16,7 +23,7 @@ class Gate:
 
     def enter(self, peer: str) -> str | None:
         """Take a place. None, or why there is none."""
-        key = self._key(peer)
+        key = network_of(peer)
         if self.open >= self.total:
             return "Too many connections"
         count = self._peers.get(key, 0)
@@ -28,18 +35,13 @@ class Gate:
 
     def leave(self, peer: str) -> None:
         """Give the place back."""
-        key = self._key(peer)
+        key = network_of(peer)
         self.open -= 1
         count = self._peers[key] - 1
         if count:
             self._peers[key] = count
         else:
             del self._peers[key]
-
-    def _key(self, peer: str) -> str:
-        if ":" not in peer:
-            return peer
-        return str(ipaddress.ip_network((peer.split("%", 1)[0], 64), strict=False))
 
 
 class Budget:

@@ -33,6 +33,8 @@ from postroad.smtp.server_events import (
     StartTlsReceived,
 )
 
+MAX_AHEAD_OCTETS = 1 << 16
+"""What a client may send on while its command is decided."""
 _SHUTTING_DOWN = reply(421, "Service shutting down", "4.3.2")
 _TIMED_OUT = reply(421, "Timeout exceeded", "4.4.2")
 _TOO_LONG = reply(421, "Session lasts too long", "4.4.2")
@@ -45,6 +47,7 @@ class Reception(asyncio.Protocol):
 
     __slots__ = (
         "_early",
+        "_has_ended",
         "_held",
         "_is_choked",
         "_is_gone",
@@ -72,6 +75,7 @@ class Reception(asyncio.Protocol):
         self._early: bytes | None = None
         """What came through TLS before we were told that the handshake is done; None where there is none under way."""
         self._is_gone = True
+        self._has_ended = False
         self._is_choked = False
         """The client does not take its replies: nothing more is read from it."""
         self._is_holding_back = False
@@ -109,16 +113,20 @@ class Reception(asyncio.Protocol):
         if self._early is not None:
             self._early += data
             return
+        if session.state is State.SASL and self._is_barred_now():
+            return
         session.receive(data)
         if session.is_waiting or self._is_holding_back:
             # A client that sends on while its command is decided is not read from until then.
-            if session.buffered_octets > 1 << 16 and self._transport is not None:
+            if session.buffered_octets > MAX_AHEAD_OCTETS and self._transport is not None:
                 self._transport.pause_reading()
             return
         self._go_on()
 
     def eof_received(self) -> bool:
-        return False
+        """The client has said all it will: what it waits for is still answered (plain TCP can close one half)."""
+        self._has_ended = self._session.is_waiting and not self.caller.is_tls and not self._is_gone
+        return self._has_ended
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._is_gone:
@@ -137,7 +145,14 @@ class Reception(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_choked = False
-        if self._transport is not None and not self._is_gone:
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read more, unless there is enough: a client may send ahead, but only so far."""
+        if self._is_gone or self._is_choked or self._session.is_closed or self._transport is None:
+            return
+        is_busy = self._session.is_waiting or self._is_holding_back
+        if not is_busy or self._session.buffered_octets <= MAX_AHEAD_OCTETS:
             self._transport.resume_reading()
 
     # Events and answers ---------------------------------------------------------------------------------------
@@ -271,8 +286,7 @@ class Reception(asyncio.Protocol):
         if self._is_gone or self._transport is None:
             return
         self._go_on()
-        if not (self._is_gone or self._is_choked or self._session.is_closed):
-            self._transport.resume_reading()
+        self._read_on()
 
     def _flush(self, now: float) -> None:
         session = self._session
@@ -289,7 +303,7 @@ class Reception(asyncio.Protocol):
             self.deadline = now + self.station.timeouts.block_s
         if self.roll.is_draining and not session.is_closed:
             self.drain()
-        if session.is_closed:
+        if session.is_closed or (self._has_ended and not session.is_waiting):
             transport.close()
 
     def _account(self) -> None:
@@ -349,6 +363,16 @@ class Reception(asyncio.Protocol):
         self._session.answer_keys(authenticator.scram_keys(event.username, event.authzid))
         return True
 
+    def _is_barred_now(self) -> bool:
+        """Whether guesses of this peer, running beside this exchange, have used up what is heard: then it ends."""
+        authenticator = self.station.authenticator
+        barred = None if authenticator is None else authenticator.bar("", self.caller.peer)
+        if barred is None:
+            return False
+        self._session.close(Reply(421, barred.lines, barred.enhanced))
+        self._flush(self.roll.now())
+        return True
+
     def _take_account(self, username: str) -> None:
         authenticator = self.station.authenticator
         if authenticator is not None:
@@ -390,6 +414,10 @@ class Reception(asyncio.Protocol):
 
     def expire(self, now: float) -> None:
         """The client was too slow, or has stayed too long."""
+        if self._session.is_waiting and not self._session.is_closed:
+            # It waits for us: what is being kept now must not be refused and then be there.
+            self.deadline = self.until = now + self.station.timeouts.command_s
+            return
         if self._session.is_closed and self._transport is not None:
             self._transport.abort()  # it does not even take its goodbye
         else:

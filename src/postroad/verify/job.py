@@ -166,7 +166,7 @@ class Job:
         return True
 
     async def _feed(self) -> None:
-        while not self._is_fed and self._plan.size < self.settings.window:
+        while not self._is_fed and not self.is_stopping and self._plan.size < self.settings.window:
             taken = await self._source.take(FEED)
             self._is_fed = not taken
             for number, text in taken:
@@ -262,7 +262,7 @@ class _Reach:
 
     def conclude(self) -> None:
         """Say it, if it is so."""
-        if self._silent and not self._is_settled:
+        if len(self._silent) > 1 and not self._is_settled:  # one silent host may just be down
             self._is_settled = True
             self._on_notice(
                 f"No mail host can be reached on port {self._port}: every connection timed out. Most likely this"
