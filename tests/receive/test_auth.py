@@ -99,3 +99,24 @@ def test_the_table_of_failures_is_bounded() -> None:
     for number in range(10):
         table.add(str(number), 0.0)
     assert len(table._failures) == 3
+
+
+def test_h07_guesses_side_by_side_are_not_all_heard() -> None:
+    async def use(authenticator: Authenticator, clock: SteppedClock, accounts: MemoryAccounts) -> None:
+        guesses = [authenticator.check_password("ann@us.test", "", f"wrong {n}", "192.0.2.1") for n in range(20)]
+        answers = await asyncio.gather(*guesses, authenticator.check_password("ann@us.test", "", "right", "192.0.2.1"))
+        assert answers[-1] is not None, "the right one after too many wrong ones tells nothing"
+        assert sum(str(answer).startswith("535") for answer in answers) <= authenticator.limits.failures + 1
+        assert await authenticator.check_password("ann@us.test", "", "right", "192.0.2.2") is None, "others go on"
+
+    with_authenticator(use)
+
+
+def test_h07_an_ipv6_peer_is_its_network() -> None:
+    async def use(authenticator: Authenticator, clock: SteppedClock, accounts: MemoryAccounts) -> None:
+        for number in range(5):
+            await authenticator.check_password("ann@us.test", "", "wrong", f"2001:db8::{number}")
+        assert authenticator.bar("bob@us.test", "2001:db8::ffff") is not None
+        assert authenticator.bar("bob@us.test", "2001:db8:0:1::1") is None
+
+    with_authenticator(use)

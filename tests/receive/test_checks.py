@@ -113,3 +113,12 @@ def test_the_budget_lets_memory_go_down_always() -> None:
     assert not budget.change(1)
     assert budget.change(-101)
     assert budget.used == 0
+
+
+def test_what_cannot_be_stored_is_refused_at_rcpt_and_never_bounced_later() -> None:
+    local = LocalDomains(frozenset({"us.test"}), can_keep=lambda address: not address.local.startswith("."))
+    (check,) = standard_checks(CheckSettings(local)).rcpt
+    caller = Caller("192.0.2.1", 1, Role.MX)
+    assert check(caller, RcptReceived(Address("ann", "us.test"), RcptParameters())) is None
+    refusal = check(caller, RcptReceived(Address(".hidden", "us.test"), RcptParameters()))
+    assert isinstance(refusal, Reply) and str(refusal).startswith("550 5.1.1")

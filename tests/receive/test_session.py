@@ -269,3 +269,66 @@ def test_s24_what_comes_with_the_last_word_of_the_handshake_is_not_lost() -> Non
         writer.close()
 
     run(Host(tls=server_tls), use)
+
+
+def test_h02_a_client_that_sends_on_while_its_message_is_kept_is_read_only_so_far() -> None:
+    kept: list[asyncio.Future[Reply | None]] = []
+
+    def accept(caller: object, event: object) -> asyncio.Future[Reply | None]:
+        kept.append(asyncio.get_running_loop().create_future())
+        return kept[-1]
+
+    async def use(host: Host) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", host.port)
+        once = b"MAIL FROM:<>\r\nRCPT TO:<c@d.test>\r\nBDAT 2 LAST\r\n\r\n"
+        writer.write(b"EHLO c\r\n" + once * 100_000)
+        largest = 0
+        for _ in range(200):
+            await asyncio.sleep(0)
+            while kept:
+                kept.pop().set_result(None)
+            for session in host.roll.sessions:
+                assert isinstance(session, Reception)
+                largest = max(largest, session._session.buffered_octets)
+        assert 0 < largest < 1 << 20
+        writer.transport.abort()
+
+    run(Host(accept), use)
+
+
+def test_a_client_that_has_closed_its_half_still_gets_its_answer() -> None:
+    kept: list[asyncio.Future[Reply | None]] = []
+
+    def accept(caller: object, event: object) -> asyncio.Future[Reply | None]:
+        kept.append(asyncio.get_running_loop().create_future())
+        return kept[-1]
+
+    async def use(host: Host) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
+        writer.write(MESSAGE)
+        writer.write_eof()
+        while not kept:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        kept[0].set_result(reply(250, "Kept", "2.0.0"))
+        assert b"250 2.0.0 Kept" in await reader.read()
+        writer.close()
+
+    run(Host(accept), use)
+
+
+def test_s16_no_timer_refuses_a_message_that_is_being_kept() -> None:
+    kept: list[asyncio.Future[Reply | None]] = []
+
+    def accept(caller: object, event: object) -> asyncio.Future[Reply | None]:
+        kept.append(asyncio.get_running_loop().create_future())
+        return kept[-1]
+
+    async def use(host: Host) -> None:
+        async with host.client() as talk:
+            await talk(MESSAGE)
+            host.roll.sweep(asyncio.get_running_loop().time() + 1e6)
+            kept[0].set_result(reply(250, "Kept", "2.0.0"))
+            assert b"250 2.0.0 Kept" in await talk(b"")
+
+    run(Host(accept), use)
