@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUIET := --quiet --disable-pip-version-check
 
-.PHONY: serve test lint bench docs lock clean
+.PHONY: serve test lint bench docs sink lock clean
 
 serve: $(VENV)/.run  ## start the server with its state in ./var
 	@exec $(BIN)/postroad serve
@@ -23,6 +23,9 @@ bench: $(VENV)/.dev  ## measurements against Postfix; needs root and an installe
 
 docs: $(VENV)/.dev  ## write docs/reference/ anew from the code
 	$(BIN)/python -m docs.generate
+
+sink: $(VENV)/.dev  ## a Postfix on port 25 of a host of its own, with DNS that leads to it; needs root (docs/guides/try-it.md)
+	@exec $(BIN)/python examples/postfix_sink.py
 
 lock: $(VENV)/.python  ## pin every dependency anew, within the ranges of pyproject.toml
 	$(BIN)/python -m pip install $(QUIET) uv

@@ -1,10 +1,10 @@
-"""Receive mail in Python: prints each message, refuses one recipient. Try it with
+"""Receive mail in Python: prints each message, refuses one recipient. Start it, and in another shell
 
-python examples/receive_mail.py &
-postroad send --server localhost:2526 --tls none --from me@example.org --to you@example.org --body Hello
+>>> postroad send --server localhost:2526 --tls none --from me@example.org --to you@example.org --body Hello
 """
 
 import asyncio
+import contextlib
 
 from postroad import Server
 from postroad.smtp.reply import Reply, reply
@@ -26,4 +26,5 @@ async def main(port: int = 2526) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main())

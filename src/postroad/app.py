@@ -24,7 +24,7 @@ from postroad.net.hostname import machine_name
 from postroad.net.listen import ListenError, bind, show
 from postroad.net.tls import TlsError, make_self_signed, server_context
 from postroad.store.accounts import AccountError, SqliteAccounts
-from postroad.store.spool import SpoolError
+from postroad.store.spool import SpoolError, SpoolLocked
 from postroad.store.sqlite import FileLock
 from postroad.supervisor import Assignment, Supervisor
 from postroad.worker import run_worker
@@ -94,6 +94,11 @@ def serve(config: Config, reload: Load, say: Callable[[str], None]) -> int:
             return _serve_alone(config, reload, say, lock)
         finally:
             lock.release()
+    except SpoolLocked:
+        raise CannotServe(
+            f"another server uses the state directory {state}: stop that one first, or name another directory by"
+            " --state or [server] state_dir"
+        ) from None
     except (SpoolError, AccountError) as error:
         raise CannotServe(str(error)) from None
 

@@ -136,7 +136,7 @@ def test_d06_a_second_server_is_refused_at_once_in_one_sentence(place: Place) ->
     )
     (line,) = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (1, "")
-    assert line.startswith(f"postroad: {place.server.state}/server is in use by the process ")
+    assert line.startswith(f"postroad: another server uses the state directory {place.server.state}: ")
 
 
 def test_a_password_that_nobody_was_shown_is_made_anew_at_the_next_start(tmp_path: Path) -> None:

@@ -152,6 +152,8 @@ def test_resume_without_an_earlier_run_begins_and_says_so(world: World, people: 
         (["."], "is a directory"),
         (["PROSE"], "no line of it holds an address"),
         (["ZIP"], "save it as CSV"),
+        (["EMPTY"], "the list holds no addresses"),
+        (["ann@example.net", "--source-address", "192.0.2.1"], "cannot connect from 192.0.2.1"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(
@@ -159,7 +161,13 @@ def test_what_cannot_be_done_is_one_sentence(
 ) -> None:
     (tmp_path / "prose.txt").write_text("nothing here\nis an address\n")
     (tmp_path / "list.xlsx").write_bytes(b"PK\x03\x04rest")
-    named = {"PEOPLE": str(people), "PROSE": str(tmp_path / "prose.txt"), "ZIP": str(tmp_path / "list.xlsx")}
+    (tmp_path / "empty.csv").write_text("")
+    named = {
+        "EMPTY": str(tmp_path / "empty.csv"),
+        "PEOPLE": str(people),
+        "PROSE": str(tmp_path / "prose.txt"),
+        "ZIP": str(tmp_path / "list.xlsx"),
+    }
     done = world.verify(*(named.get(one, one) for one in arguments))
     assert done.status == 1
     assert words in done.sentence

@@ -21,9 +21,12 @@ def _accounts(config: Path | None, state: Path | None, *, may_make: bool = False
     if not may_make and not file.is_file():
         fail(f"there are no accounts in {directory}: name the directory the server uses, or add the first account")
     try:
+        is_new = not directory.exists()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with closing(SqliteAccounts(file)) as accounts:
             yield accounts
+        if is_new:
+            click.echo(f"postroad: the state directory {directory.absolute()} was made for it", err=True)
     except OSError as error:
         fail(f"{directory}: the state directory cannot be made ({error.strerror})")
     except (AccountError, SpoolError) as error:

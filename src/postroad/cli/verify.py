@@ -30,6 +30,7 @@ from postroad.config.judge import is_ip, split_host_port
 from postroad.events import escaped
 from postroad.net.endpoint import PhaseTimeouts, TlsMode
 from postroad.net.hostname import machine_name
+from postroad.net.listen import ListenError, check_source
 from postroad.net.resolver import DnsResolver
 from postroad.smtp.address import NULL, Address, AddressError
 from postroad.store.results import ResultStore, Run
@@ -137,6 +138,11 @@ def command(subjects: tuple[str, ...], style: str | None, output: Path | None, *
     )
     if not hello.isascii() or not hello.isprintable() or " " in hello:
         raise click.BadParameter("a name in EHLO is one word of printable ASCII", param_hint="--hello")
+    if options["source_address"] is not None:
+        try:
+            check_source(options["source_address"])
+        except ListenError as error:
+            fail(str(error))
     asking = Asking(settings, options["resolver"])
     if _is_list(subjects):
         _verify_list(subjects[0], asking, _Writing(style, output), options)
@@ -184,7 +190,9 @@ class Asking:
             on_notice=_say,
         )
         loop = asyncio.get_running_loop()
-        doubting = asyncio.ensure_future(doubts(self.settings, dns)) if total else None
+        doubting = (
+            asyncio.ensure_future(doubts(self.settings, dns)) if total and not self.settings.allow_private else None
+        )
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _stop, job, doubting)
         try:
@@ -333,6 +341,8 @@ def _read_list(store: ResultStore, run: Run, file: io.BufferedIOBase, column: st
             _say(f"line {row.line}: {row.fault}: left out")
 
     add_list(store, run, ListReader(file, column=column), tell)
+    if not store.counts(run).rows:
+        raise ListError("the list holds no addresses")
     if bad > BAD_ROWS_TOLD:
         _say(f"{bad - BAD_ROWS_TOLD:,} more rows were left out")
 

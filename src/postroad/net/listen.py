@@ -42,6 +42,16 @@ def bind(address: str, port: int, *, shared: bool) -> socket.socket:
     return listener
 
 
+def check_source(address: str) -> None:
+    """Make sure that connections can be made from that address of this machine. Raises ListenError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        raise ListenError(f"cannot connect from {address}: {(error.strerror or '').lower()}") from None
+
+
 def show(address: str, port: int) -> str:
     """`127.0.0.1:25`, `[::1]:25`."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

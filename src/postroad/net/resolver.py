@@ -89,7 +89,7 @@ class _Channel:
 
 
 class DnsResolver:
-    """Asks `nameserver` (`HOST:PORT`, or None for the system's). Times in seconds."""
+    """Asks `nameserver` (`ADDRESS:PORT`; None: the system's). Times in seconds. Raises ValueError for a bad one."""
 
     def __init__(
         self,
@@ -118,9 +118,11 @@ class DnsResolver:
 
     def _new_channel(self) -> _Channel:
         nameservers = [self._nameserver] if self._nameserver else None
-        return _Channel(
-            aiodns.DNSResolver(nameservers=nameservers, timeout=self._timeout_s, tries=self._tries, lookups="b")
-        )
+        try:
+            dns = aiodns.DNSResolver(nameservers=nameservers, timeout=self._timeout_s, tries=self._tries, lookups="b")
+        except pycares.AresError:
+            raise ValueError(f"{self._nameserver!r} is no DNS server: write ADDRESS:PORT") from None
+        return _Channel(dns)
 
     async def mx(self, domain: str) -> MxAnswer:
         """MX records, by preference."""

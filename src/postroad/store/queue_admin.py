@@ -99,7 +99,7 @@ class QueueAdmin:
     def __init__(self, directory: Path, *, busy_timeout_s: float = 5.0) -> None:
         self._shards: list[tuple[int, Path, sqlite3.Connection]] = []
         settings = DatabaseSettings(busy_timeout_s=busy_timeout_s, cache_kib=4096)
-        if not directory.is_dir():
+        if not directory.is_dir() or not find_shards(directory):
             raise SpoolError(f"there is no spool in {directory}: name the directory the server uses")
         try:
             for number, path in find_shards(directory):
