@@ -15,6 +15,7 @@ from postroad.deliver.fitness import fit, rcpt_for
 from postroad.deliver.local import Maildirs
 from postroad.deliver.ports import Lease, Pool, Router
 from postroad.meaning.classify import Kind, Meaning, classify
+from postroad.meaning.hearing import MAX_FRESH_STARTS, is_crowded_out, is_stale, is_unwelcome
 from postroad.net.dialogue import Connection
 from postroad.road.pool import ConnectFailure
 from postroad.road.route import Route, RouteFailure
@@ -23,10 +24,6 @@ from postroad.smtp.outcome import Phase, RecipientResult
 from postroad.smtp.reply import Reply, reply
 from postroad.store.spool import Queued, SpooledMessage
 
-MAX_FRESH_STARTS = 2
-"""How often a transaction that a reused connection lost before the message was sent begins again at once."""
-
-_BEFORE_BODY = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 _UNSENDABLE = reply(553, "The address cannot be written as a command", "5.1.3")
 _DISCARDED = reply(250, "Discarded, as the configuration says", "2.0.0")
 _STORED = classify(Phase.BODY, Reply(250))
@@ -118,7 +115,7 @@ class Attempter:
             limit = _recipients_at_once(route, lease.connection)
             batch, rest = pending[:limit], pending[limit:]
             found = await _transact(message, batch, lease, may_be_stale=may_be_stale)
-            if may_be_stale and _was_stale(found):
+            if may_be_stale and is_stale(found.values()):
                 # The host closed an idle connection while we began to use it: that says nothing of the message.
                 fresh_starts += 1
                 continue
@@ -167,7 +164,7 @@ async def _transact(message: SpooledMessage, batch: Sequence[Queued], lease: Lea
         is_reusable = connection.is_open
         for one, decided in zip(batch, result.recipients, strict=True):
             outcomes[one.id] = _outcome(decided, host, passes_dsn_on)
-        if not (may_be_stale and _was_stale(outcomes)) and any(map(_is_unwelcome, outcomes.values())):
+        if not (may_be_stale and is_stale(outcomes.values())) and any(map(is_unwelcome, outcomes.values())):
             lease.trouble()  # before the lease is given back: else it would count as a success
         return outcomes
     except LocalProtocolError:
@@ -191,45 +188,13 @@ def _outcome(result: RecipientResult, host: str, passes_dsn_on: bool) -> Outcome
     )
 
 
-def _was_stale(found: Outcomes) -> bool:
-    """Whether the connection ended before anything was decided, so that all may be said again."""
-    return all(
-        outcome.host
-        and outcome.phase in _BEFORE_BODY
-        and (outcome.reply is None or (outcome.reply.code == 421 and outcome.phase is Phase.MAIL))
-        and outcome.detail != "timed out"
-        for outcome in found.values()
-    )
-
-
-def _is_unwelcome(outcome: Outcome) -> bool:
-    """Whether the site wants less of us, or nothing: not only for this message."""
-    if outcome.reply is None or outcome.is_delivered or not outcome.host:
-        return False
-    if outcome.reply.code == 421:
-        return True
-    kind = outcome.meaning.kind
-    return (kind is Kind.RATE_LIMITED and outcome.meaning.rule == "rate-text") or (
-        kind is Kind.BLOCKED_REPUTATION and (outcome.reply.is_transient or outcome.phase is Phase.MAIL)
-    )
-
-
 def _to_repeat(batch: Sequence[Queued], found: Outcomes) -> list[Queued]:
     """Those turned away because others had filled the transaction: they get one of their own (RFC 5321 §4.5.3.1.10)."""
     if not any(outcome.phase is Phase.RCPT for outcome in found.values()):
         return []
     if not any(outcome.is_delivered for outcome in found.values()):
         return []
-    return [one for one in batch if (outcome := found.get(one.id)) is not None and _was_crowded_out(outcome)]
-
-
-def _was_crowded_out(outcome: Outcome) -> bool:
-    said = outcome.reply
-    if outcome.phase is not Phase.RCPT or said is None or said.code not in (452, 552):
-        return False
-    status = said.enhanced
-    is_of_count = status is not None and (status.subject, status.detail) == (5, 3)
-    return is_of_count or outcome.meaning.rule == "too-many-recipients" or (said.code == 452 and status is None)
+    return [one for one in batch if (outcome := found.get(one.id)) is not None and is_crowded_out(outcome)]
 
 
 def _local_outcome(said: Reply) -> Outcome:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from postroad.meaning.classify import Kind, classify
+from postroad.meaning.hearing import MAX_FRESH_STARTS, is_crowded_out, is_stale, is_unwelcome
 from postroad.net.dialogue import Connection
 from postroad.road.pool import ConnectFailure, HostAttempt, Lease, Pool
 from postroad.road.route import Route, RouteFailure
@@ -21,9 +21,6 @@ from postroad.smtp.errors import LocalProtocolError
 from postroad.smtp.outcome import Phase, RecipientResult
 from postroad.verify.plan import Item
 from postroad.verify.verdict import Step
-
-MAX_FRESH_STARTS = 2
-"""How often a batch moves to another connection because an idle one had been closed meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +61,8 @@ class Prober:
             if isinstance(lease, ConnectFailure):
                 return _nobody_asked(items, _unconnected(lease, route))
             was_used = lease.connection.transactions > 0
-            asked, is_stale = await self._use(lease, route, items)
-            if not (is_stale and was_used and fresh_starts < MAX_FRESH_STARTS):
+            asked, was_closed = await self._use(lease, route, items)
+            if not (was_closed and was_used and fresh_starts < MAX_FRESH_STARTS):
                 return asked
             fresh_starts += 1
 
@@ -77,7 +74,7 @@ class Prober:
             batch = items[: self._room(connection, route)]
             again = list(items[len(batch) :])
             answers: dict[int, Answer] = {}
-            is_stale = False
+            was_closed = False
             has_trouble = False
             for group, is_utf8 in _by_need(batch):
                 if is_utf8 and not connection.capabilities.has("SMTPUTF8"):
@@ -85,8 +82,8 @@ class Prober:
                     answers.update(_everyone(group, self._step(connection, Phase.EHLO, detail, "smtputf8_needed")))
                     continue
                 found = await self._transact(connection, group, is_utf8=is_utf8)
-                is_stale = is_stale or _is_stale(found)
-                has_trouble = has_trouble or any(_is_unwelcome(result) for result in found)
+                was_closed = was_closed or is_stale(found)
+                has_trouble = has_trouble or any(is_unwelcome(result) for result in found)
                 repeated = _unheard(found)
                 for index, (item, result) in enumerate(zip(group, found, strict=True)):
                     if index in repeated:
@@ -94,11 +91,11 @@ class Prober:
                     else:
                         step = self._step(connection, result.phase, result.detail, result=result)
                         answers[item.id] = Answer((step,), step)
-            if has_trouble and not is_stale:
+            if has_trouble and not was_closed:
                 lease.trouble()
             is_full = self._used.get(connection, 0) >= self._session_size
             is_reusable = connection.is_open and not is_full and not has_trouble
-            return Asked(answers, tuple(again)), is_stale
+            return Asked(answers, tuple(again)), was_closed
         finally:
             lease.release(reusable=is_reusable)
 
@@ -179,42 +176,10 @@ def _by_need(items: Sequence[Item]) -> list[tuple[list[Item], bool]]:
     return [(group, is_utf8) for group, is_utf8 in ((plain, False), (utf8, True)) if group]
 
 
-def _is_stale(found: Sequence[RecipientResult]) -> bool:
-    """Whether the connection ended before anything was said of anyone."""
-    return all(
-        result.detail != "timed out"
-        and (result.reply is None or (result.reply.code == 421 and result.phase is Phase.MAIL))
-        for result in found
-    )
-
-
-def _is_unwelcome(result: RecipientResult) -> bool:
-    """Whether the site wants less of us, or nothing: not only for this address."""
-    said = result.reply
-    if said is None or said.is_positive:
-        return False
-    if said.code == 421:
-        return True
-    meaning = classify(result.phase, said)
-    if meaning.kind is Kind.BLOCKED_REPUTATION or meaning.rule == "rate-text":
-        return True
-    is_about_us = said.enhanced is not None and said.enhanced.subject == 7
-    return said.is_transient and is_about_us and meaning.kind is not Kind.GREYLISTED
-
-
 def _unheard(found: Sequence[RecipientResult]) -> frozenset[int]:
     """Those whose question got no hearing while others' did: so each further session makes some progress."""
-    open_ones = {index for index, result in enumerate(found) if _is_crowded_out(result) or _is_cut_off(result)}
+    open_ones = {index for index, result in enumerate(found) if is_crowded_out(result) or _is_cut_off(result)}
     return frozenset(open_ones) if len(open_ones) < len(found) else frozenset()
-
-
-def _is_crowded_out(result: RecipientResult) -> bool:
-    """Turned away because others had filled the transaction (RFC 5321 §4.5.3.1.10)."""
-    said = result.reply
-    if said is None or result.phase is not Phase.RCPT or said.code not in (452, 552):
-        return False
-    is_of_count = said.enhanced is not None and (said.enhanced.subject, said.enhanced.detail) == (5, 3)
-    return is_of_count or classify(result.phase, said).rule == "too-many-recipients"
 
 
 def _is_cut_off(result: RecipientResult) -> bool:

@@ -1,0 +1,71 @@
+"""What the results of one transaction say beyond each recipient: was the connection stale, are we welcome, was it full.
+
+One reading for deliveries and probes alike; `classify` reads the single reply. Pure. Used by deliver/attempt.py and
+verify/probe.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from postroad.meaning.classify import Kind, classify
+from postroad.smtp.outcome import Phase
+from postroad.smtp.reply import Reply
+
+MAX_FRESH_STARTS = 2
+"""How often what a reused connection lost before anything was decided begins again at once on another."""
+
+_BEFORE_BODY = (Phase.MAIL, Phase.RCPT, Phase.DATA)
+
+
+class Heard(Protocol):
+    """One recipient's result: the phase that decided, and the reply, or why there is none."""
+
+    @property
+    def phase(self) -> Phase: ...
+
+    @property
+    def reply(self) -> Reply | None: ...
+
+    @property
+    def detail(self) -> str: ...
+
+
+def is_stale(results: Iterable[Heard]) -> bool:
+    """Whether the connection ended before anything was decided of anyone: the host had closed it while it was idle."""
+    return all(
+        heard.phase in _BEFORE_BODY
+        and heard.detail != "timed out"
+        and (heard.reply is None or (heard.reply.code == 421 and heard.phase is Phase.MAIL))
+        for heard in results
+    )
+
+
+def is_unwelcome(heard: Heard) -> bool:
+    """Whether the site wants less of us, or nothing, and not only for this recipient: 421, 4.7.x, a block (V-09)."""
+    said = heard.reply
+    if said is None or said.is_positive:
+        return False
+    if said.code == 421:
+        return True
+    meaning = classify(heard.phase, said)
+    if meaning.kind is Kind.BLOCKED_REPUTATION or meaning.rule == "rate-text":
+        return True
+    is_about_us = said.enhanced is not None and said.enhanced.subject == 7
+    return said.is_transient and is_about_us and meaning.kind is not Kind.GREYLISTED
+
+
+def is_crowded_out(heard: Heard) -> bool:
+    """Turned away because others had filled the transaction (RFC 5321 §4.5.3.1.10); counts only where some had a
+    hearing."""
+    said = heard.reply
+    if said is None or heard.phase is not Phase.RCPT or said.code not in (452, 552):
+        return False
+    status = said.enhanced
+    is_of_count = status is not None and (status.subject, status.detail) == (5, 3)
+    return (
+        is_of_count
+        or (said.code == 452 and status is None)
+        or classify(heard.phase, said).rule == "too-many-recipients"
+    )
