@@ -437,6 +437,9 @@ class Reception(asyncio.Protocol):
     def _say_goodbye(self, farewell: Reply) -> None:
         if self._is_gone or self._transport is None:
             return
+        if self._early is not None:  # within a handshake there is no way to say it
+            self._transport.abort()
+            return
         self._session.close(farewell)
         self._transport.write(self._session.take_output())
         self._transport.close()
