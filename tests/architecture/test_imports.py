@@ -53,6 +53,9 @@ PURE = (
     "road.site",
     "verify.plan",
     "verify.verdict",
+    "verify.judge",
+    "verify.again",
+    "verify.emailverify",
     "config.judge",
 )
 SURROUNDINGS = {

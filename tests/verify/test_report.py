@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 from postroad.smtp.outcome import Phase
 from postroad.smtp.reply import Reply
 from postroad.verify.report import COLUMNS, csv_lines, evidence_line, jsonl, safe_cell, summary
-from postroad.verify.verdict import Step, Verdict, judge
+from postroad.verify.judge import Known, Step, judge
+from postroad.verify.verdict import Traits, Verdict
 
 HOSTILE = '=cmd|"/c calc"!A1\x1b[31m\r\nX-Forged: <b>yes</b>\u202e'
 
 
 def verdict(address: str = "a@x.test", text: str = "OK") -> Verdict:
     step = Step(phase=Phase.RCPT, reply=Reply(250, (text,)), host="mx.x.test", address="192.0.2.1", port=25)
-    return judge(address, address, ("mx.x.test",), (step,), step)
+    return judge(address, (step,), step, Known(mx=("mx.x.test",), traits=Traits(normalised=address)))
 
 
 def rows(*verdicts: Verdict) -> list[dict[str, str]]:

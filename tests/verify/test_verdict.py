@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from postroad.smtp.framing import ReplyReader
 from postroad.smtp.outcome import Phase
 from postroad.smtp.reply import Reply
-from postroad.verify.verdict import REASONS, Judgement, Step, Verdict, bad_syntax, judge, reply_lines
+from postroad.verify.judge import Known, Step, bad_syntax, judge
+from postroad.verify.verdict import REASONS, Judgement, Traits, Verdict, reply_lines
 
 
 def said(text: str) -> Reply:
@@ -24,7 +25,7 @@ def said(text: str) -> Reply:
 
 def verdict(phase: Phase, text: str) -> Verdict:
     step = Step(phase=phase, reply=said(text), host="mx.x.test", address="192.0.2.1", port=25)
-    return judge("a@x.test", "a@x.test", ("mx.x.test",), (step,), step)
+    return judge("a@x.test", (step,), step, Known(mx=("mx.x.test",), traits=Traits(normalised="a@x.test")))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_v01_what_is_said_before_rcpt_says_nothing_of_the_mailbox(phase: Phase, 
         (Step(phase=Phase.DNS, reason="null_mx"), "undeliverable:null_mx"),
         (Step(phase=Phase.DNS, reason="no_mail_host"), "undeliverable:no_mail_host"),
         (Step(phase=Phase.DNS, reason="dns_temporary"), "unknown:dns_temporary"),
-        (Step(phase=Phase.DNS, reason="private_address"), "unknown:private_address"),
+        (Step(phase=Phase.DNS, reason="private_address"), "undeliverable:private_address"),
         (Step(phase=Phase.DNS, reason="loop"), "unknown:loop"),
         (Step(phase=Phase.CONNECT, detail="connection refused"), "unknown:connect_failed"),
         (Step(phase=Phase.CONNECT, detail="timed out"), "unknown:timed_out"),
@@ -75,7 +76,7 @@ def test_v01_what_is_said_before_rcpt_says_nothing_of_the_mailbox(phase: Phase, 
     ],
 )
 def test_what_comes_of_no_answer(step: Step, expected: str) -> None:
-    assert judge("a@x.test", "a@x.test", (), (step,), step).state == expected
+    assert judge("a@x.test", (step,), step, Known()).state == expected
 
 
 def test_text_that_is_no_address_is_undeliverable_and_says_why() -> None:
@@ -94,18 +95,18 @@ def test_every_step_gives_a_verdict_with_a_documented_reason_and_its_evidence(
     phase: Phase, reply: Reply | None, reason: str
 ) -> None:
     step = Step(phase=phase, reply=reply, reason=reason, host="mx.x.test", detail="why")
-    found = judge("a@x.test", "a@x.test", (), (step,), step)
+    found = judge("a@x.test", (step,), step, Known())
     assert found.reason in REASONS
     assert 0 <= found.confidence <= 1
     assert found.evidence and found.proof.rule
-    if found.verdict in (Judgement.DELIVERABLE, Judgement.RISKY):
+    if found.verdict in (Judgement.DELIVERABLE, Judgement.RISKY) and reason != "do_not_mail":
         assert phase is Phase.RCPT and reply is not None, "only an answer to RCPT can say that a mailbox is there"
 
 
 @given(replies)
 def test_json_gives_the_verdict_back_whole_in_ascii(reply: Reply) -> None:
     step = Step(phase=Phase.RCPT, reply=reply, host="mx.x.test", address="192.0.2.1", port=25)
-    found = judge("ä@x.test", "ä@x.test", ("mx.x.test", "mx2.x.test"), (step, step), step)
+    found = judge("ä@x.test", (step, step), step, Known(mx=("mx.x.test", "mx2.x.test")))
     text = found.to_json()
     assert text.isascii() and text.isprintable()
     assert Verdict.from_json(text) == found

@@ -26,7 +26,8 @@ from postroad.verify.address import BadAddress, check
 from postroad.verify.plan import Batch, Item, Plan
 from postroad.verify.probe import Answer, Asked, Prober, route_answer
 from postroad.verify.source import Source
-from postroad.verify.verdict import Verdict, bad_syntax, judge
+from postroad.verify.judge import Known, bad_syntax, judge
+from postroad.verify.verdict import Traits, Verdict
 
 FEED = 1000
 """Addresses taken from the source at a time."""
@@ -226,7 +227,7 @@ class Job:
     def _settle(self, item: Item, answer: Answer, mx: tuple[str, ...]) -> None:
         text = str(item.address)
         self._reach.note(answer)
-        self._keep(item.id, judge(text, text, mx, answer.steps, answer.decided_by))
+        self._keep(item.id, judge(text, answer.steps, answer.decided_by, Known(mx=mx, traits=Traits(normalised=text))))
 
     def _keep(self, number: int, verdict: Verdict) -> None:
         self.counts[verdict.state] += 1

@@ -20,7 +20,7 @@ from postroad.smtp.command import Mail, Rcpt
 from postroad.smtp.errors import LocalProtocolError
 from postroad.smtp.outcome import Phase, RecipientResult
 from postroad.verify.plan import Item
-from postroad.verify.verdict import Step
+from postroad.verify.judge import Step
 
 
 @dataclass(frozen=True, slots=True)

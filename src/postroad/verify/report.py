@@ -49,7 +49,7 @@ def _cells(verdict: Verdict) -> list[str]:
         verdict.address,
         str(verdict.verdict),
         verdict.reason,
-        verdict.normalised,
+        verdict.traits.normalised,
         " ".join(verdict.mx),
         f"{verdict.confidence:g}",
         proof.host,

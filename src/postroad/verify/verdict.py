@@ -1,21 +1,20 @@
-"""From what happened on the road to a verdict, with the evidence for it.
+"""The verdict on one address: what is held of it, why, and by what evidence. Values only; judge.py comes to them.
 
-A refusal before RCPT says nothing about the mailbox (V-01), and a 5yz to RCPT only where it speaks of the mailbox or
-the domain (V-02); what stays open is `unknown`, and the reason says why. Nothing here asks anybody: probe does the
-asking, `meaning.classify` reads the replies. Every reason is a row of `REASONS`, and documented in the guide.
+One object, the same in JSON, in the columns of a CSV, in the API and in the library. Every reason is a row of
+`REASONS`, and documented in the guide.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from postroad.meaning.classify import Kind, classify
-from postroad.smtp.outcome import Phase
 from postroad.smtp.reply import Reply
+from postroad.verify import emailverify
 
 
 class Judgement(StrEnum):
@@ -28,8 +27,19 @@ class Judgement(StrEnum):
 
 
 REASONS: Mapping[str, str] = {
-    "accepted": "The host took the recipient.",
+    "accepted": "The host took the recipient, and refuses others that do not exist where that could be tried.",
+    "catch_all": "The host takes every recipient of the domain, also one made up by chance: it proves nothing.",
+    "accepts_all": "The provider is known to take every recipient at first: its answer proves nothing.",
+    "accepts_then_bounces": "The host took recipients of this domain before whose mail then came back.",
+    "inconsistent": "The host answered differently about made-up recipients: its answers prove nothing.",
+    "disposable": "The host took the recipient, at a domain of throw-away addresses.",
     "mailbox_full": "The mailbox exists and is full.",
+    "mx_listed": "The host took the recipient, but is on a block list that was to be asked.",
+    "parked": "The domain's mail host is that of a parking service: nobody reads mail there.",
+    "do_not_mail": "The address is on the suppression list: mail to it was complained of, or it is not to be mailed.",
+    "opt_out": "The address is on the opt-out list: it was not asked about.",
+    "blocked_domain": "The domain is on the list of those not to be mailed: it was not asked about.",
+    "bounced": "Mail to the address came back as undeliverable before.",
     "mailbox_unknown": "The host says that there is no such mailbox.",
     "mailbox_disabled": "The host says that the mailbox is closed.",
     "domain_unknown": "The host says that the domain does not exist or takes no mail.",
@@ -37,8 +47,8 @@ REASONS: Mapping[str, str] = {
     "no_domain": "The domain does not exist in DNS.",
     "null_mx": "The domain says by a null MX that it takes no mail (RFC 7505).",
     "no_mail_host": "The domain has no host that takes mail: neither MX nor address records.",
+    "private_address": "The domain's mail hosts have private addresses only: no mail from outside can reach them.",
     "dns_temporary": "DNS gave no answer: a time-out, or a failing name server.",
-    "private_address": "The mail hosts have private addresses only, which are not contacted.",
     "loop": "The mail hosts of the domain are this machine.",
     "connect_failed": "No mail host could be reached: connections refused or no way to it.",
     "timed_out": "A host did not answer in time.",
@@ -48,6 +58,7 @@ REASONS: Mapping[str, str] = {
     "greylisted": "The host wants to be asked again later: greylisting.",
     "rate_limited": "The host says that it is asked too much or too fast.",
     "blocked": "The host refuses us, for our address, name or reputation.",
+    "rejects_probes": "The provider is known to refuse those who only ask: its answer proves nothing.",
     "policy": "The host refuses by a policy that is not about the mailbox.",
     "relay_denied": "The host says that it does not take mail for the domain.",
     "auth_required": "The host wants authentication.",
@@ -58,46 +69,6 @@ REASONS: Mapping[str, str] = {
     "unclear": "The host refuses in words that say nothing certain.",
 }
 """Reason → what it means. The names are an interface: scripts read them."""
-
-_ROUTES: Mapping[str, tuple[Judgement, float]] = {
-    "no_domain": (Judgement.UNDELIVERABLE, 1.0),
-    "null_mx": (Judgement.UNDELIVERABLE, 1.0),
-    "no_mail_host": (Judgement.UNDELIVERABLE, 0.95),
-    "dns_temporary": (Judgement.UNKNOWN, 0.9),
-    "private_address": (Judgement.UNKNOWN, 0.9),
-    "loop": (Judgement.UNKNOWN, 0.9),
-}
-_GONE: Mapping[Kind, str] = {
-    Kind.MAILBOX_UNKNOWN: "mailbox_unknown",
-    Kind.MAILBOX_DISABLED: "mailbox_disabled",
-    Kind.DOMAIN_UNKNOWN: "domain_unknown",
-}
-_OPEN: Mapping[Kind, str] = {
-    Kind.RELAY_DENIED: "relay_denied",
-    Kind.GREYLISTED: "greylisted",
-    Kind.RATE_LIMITED: "rate_limited",
-    Kind.BLOCKED_REPUTATION: "blocked",
-    Kind.POLICY_CONTENT: "policy",
-    Kind.AUTH_REQUIRED: "auth_required",
-    Kind.TLS_REQUIRED: "tls_required",
-    Kind.SYSTEM_TEMPORARY: "temporary",
-}
-_ACCEPTED_CONFIDENCE = 0.9
-"""Not 1: some hosts take every recipient at RCPT."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One thing that happened on the way to an answer."""
-
-    phase: Phase
-    reply: Reply | None = None
-    detail: str = ""
-    host: str = ""
-    address: str = ""
-    port: int = 0
-    reason: str = ""
-    """Where no reply of a host decides: a key of REASONS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +83,22 @@ class Evidence:
     rule: str = ""
     """The rule that read the reply (meaning/rules.toml), or what else decided."""
     detail: str = ""
+    at: str = ""
+    """When, in UTC, as RFC 3339 has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What is known of an address without asking anybody."""
+
+    disposable: bool = False
+    role: bool = False
+    """A function, not a person: info@, sales@."""
+    free: bool = False
+    suggestion: str = ""
+    """The address that was probably meant, where the domain looks mistyped."""
+    normalised: str = ""
+    """The form under which a provider's other spellings of the mailbox are one; empty where it is no address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,19 +110,22 @@ class Verdict:
     verdict: Judgement
     reason: str
     """A key of REASONS."""
-    normalised: str = ""
-    """The canonical form; empty where it is no address."""
+    traits: Traits = Traits()
+    catch_all: bool | None = None
+    """Whether the domain takes every recipient; None: not known."""
+    provider: str = ""
+    """Who runs the mail hosts, where it is known."""
     mx: tuple[str, ...] = ()
     """The domain's mail hosts, in the order to try."""
     confidence: float = 0.0
-    """How sure the reading of the evidence is, from 0 to 1."""
+    """How sure the verdict is, from 0 to 1."""
     evidence: tuple[Evidence, ...] = ()
 
     @property
     def proof(self) -> Evidence:
         """The evidence that decided: the last in which a host spoke, or else the last."""
-        spoken = [one for one in self.evidence if one.reply]
-        return (spoken or list(self.evidence))[-1]
+        spoken = [one for one in self.evidence if one.reply and one.rule != RANDOM_RULE]
+        return (spoken or list(self.evidence) or [_NOTHING])[-1]
 
     def given_as(self, text: str) -> Verdict:
         """The same verdict on a row that wrote the address so."""
@@ -146,15 +136,29 @@ class Verdict:
         """Verdict and reason in one word, to count by."""
         return f"{self.verdict}:{self.reason}"
 
+    @property
+    def status(self) -> tuple[str, str]:
+        """`status` and `sub_status` as EmailVerify.io names them."""
+        return emailverify.status(self.verdict, self.reason, is_role=self.traits.role)
+
     def to_dict(self) -> dict[str, Any]:
         """The verdict as JSON holds it."""
+        status, sub_status = self.status
         return {
             "address": self.address,
             "verdict": str(self.verdict),
             "reason": self.reason,
-            "normalised": self.normalised,
+            "catch_all": self.catch_all,
+            "disposable": self.traits.disposable,
+            "role": self.traits.role,
+            "free": self.traits.free,
+            "suggestion": self.traits.suggestion,
+            "normalised": self.traits.normalised,
+            "provider": self.provider,
             "mx": list(self.mx),
             "confidence": round(self.confidence, 3),
+            "status": status,
+            "sub_status": sub_status,
             "evidence": [
                 {
                     "phase": one.phase,
@@ -164,6 +168,7 @@ class Verdict:
                     "reply": list(one.reply),
                     "rule": one.rule,
                     "detail": one.detail,
+                    "at": one.at,
                 }
                 for one in self.evidence
             ],
@@ -181,81 +186,24 @@ class Verdict:
             address=data["address"],
             verdict=Judgement(data["verdict"]),
             reason=data["reason"],
-            normalised=data["normalised"],
+            traits=Traits(
+                disposable=data["disposable"],
+                role=data["role"],
+                free=data["free"],
+                suggestion=data["suggestion"],
+                normalised=data["normalised"],
+            ),
+            catch_all=data["catch_all"],
+            provider=data["provider"],
             mx=tuple(data["mx"]),
             confidence=data["confidence"],
             evidence=tuple(Evidence(**{**one, "reply": tuple(one["reply"])}) for one in data["evidence"]),
         )
 
 
-def bad_syntax(text: str, fault: str) -> Verdict:
-    """The verdict on text that is no address."""
-    evidence = Evidence(phase="syntax", rule="syntax", detail=fault)
-    return Verdict(
-        address=text, verdict=Judgement.UNDELIVERABLE, reason="bad_syntax", confidence=1.0, evidence=(evidence,)
-    )
-
-
-def judge(text: str, normalised: str, mx: Sequence[str], steps: Sequence[Step], decided_by: Step) -> Verdict:
-    """The verdict that `decided_by`, one of the steps, gives. Never raises."""
-    verdict, reason, confidence, _ = read(decided_by)
-    return Verdict(
-        address=text,
-        verdict=verdict,
-        reason=reason,
-        normalised=normalised,
-        mx=tuple(mx),
-        confidence=confidence,
-        evidence=tuple(_evidence(step) for step in steps),
-    )
-
-
-def read(step: Step) -> tuple[Judgement, str, float, str]:
-    """Verdict, reason, confidence and rule of one step."""
-    if step.reason in _ROUTES:
-        judgement, confidence = _ROUTES[step.reason]
-        return judgement, step.reason, confidence, step.reason.replace("_", "-")
-    if step.reason:
-        return Judgement.UNKNOWN, step.reason, 0.9, step.reason.replace("_", "-")
-    if step.reply is None:
-        return Judgement.UNKNOWN, _silence(step), 0.9, "no-reply"
-    meaning = classify(step.phase, step.reply)
-    if step.phase is Phase.RCPT:
-        if step.reply.is_positive:
-            return Judgement.DELIVERABLE, "accepted", min(meaning.confidence, _ACCEPTED_CONFIDENCE), meaning.rule
-        if meaning.kind is Kind.MAILBOX_FULL:
-            return Judgement.RISKY, "mailbox_full", meaning.confidence, meaning.rule
-        if step.reply.is_permanent and meaning.kind in _GONE:
-            return Judgement.UNDELIVERABLE, _GONE[meaning.kind], meaning.confidence, meaning.rule
-    return Judgement.UNKNOWN, _open_reason(step.reply, meaning.kind), meaning.confidence, meaning.rule
-
-
-def _open_reason(said: Reply, kind: Kind) -> str:
-    if kind in _OPEN:
-        return _OPEN[kind]
-    if said.is_transient:
-        return "temporary"
-    return "unclear" if kind is Kind.UNCLEAR or not said.is_permanent else "refused"
-
-
-def _silence(step: Step) -> str:
-    if "timed out" in step.detail:
-        return "timed_out"
-    if step.phase is Phase.CONNECT:
-        return "connect_failed"
-    return "tls_failed" if step.phase is Phase.STARTTLS else "connection_lost"
-
-
-def _evidence(step: Step) -> Evidence:
-    return Evidence(
-        phase=str(step.phase),
-        host=step.host,
-        address=step.address,
-        port=step.port,
-        reply=() if step.reply is None else reply_lines(step.reply),
-        rule=read(step)[3],
-        detail=step.detail,
-    )
+RANDOM_RULE = "random-recipient"
+"""The rule named by evidence about the recipient that was made up by chance."""
+_NOTHING = Evidence(phase="none")
 
 
 def reply_lines(said: Reply) -> tuple[str, ...]:
@@ -265,6 +213,11 @@ def reply_lines(said: Reply) -> tuple[str, ...]:
     return tuple(
         f"{said.code}{' ' if index == last else '-'}{status}{_decodable(line)}" for index, line in enumerate(said.lines)
     )
+
+
+def utc(wall: float) -> str:
+    """Seconds since 1970 as evidence tells them; 0 is no time."""
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if wall else ""
 
 
 def _decodable(line: str) -> str:

@@ -1,0 +1,65 @@
+"""Whether and when an address whose answer left it open is asked again, within the time that a run may wait.
+
+A greylisting host is asked again after the delay that it names, or by a rising schedule; other trouble a few times;
+silence once more. Pure: chance and times are handed in. Used by job.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from postroad.meaning.backoff import HINT_MARGIN_S, Chance
+from postroad.smtp.outcome import Phase
+from postroad.verify.judge import Reading, Step
+from postroad.verify.verdict import Judgement
+
+GREYLIST_DELAYS_S = (75.0, 240.0, 300.0, 285.0)
+"""Between one asking and the next, where the host names no delay: usual delays are 1, 5 and 10 minutes."""
+LONGER_S = 900.0
+"""After those, where a run may wait that long."""
+TROUBLE_DELAYS_S = (60.0, 240.0)
+SILENCE_DELAYS_S = (60.0,)
+JITTER = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """What one address has behind it. Seconds of the loop's clock."""
+
+    first_asked: float
+    times: int
+    """How often it was asked, the last time included."""
+
+
+def retry_in(
+    step: Step, reading: Reading, waited: Waited, *, now: float, wait_s: float, rng: Chance, pause_s: float = 0.0
+) -> float | None:
+    """Seconds until the address is asked again; None: what was heard is the last word.
+
+    `wait_s`: how long after its first asking an address may still be asked. `pause_s`: for so long its site is left
+    alone in any case.
+    """
+    if reading.judgement is not Judgement.UNKNOWN:
+        return None
+    delay = _delay(step, reading, waited.times)
+    if delay is None:
+        return None
+    delay = max(delay * (1.0 + JITTER * rng.random()), pause_s)
+    return delay if now + delay <= waited.first_asked + wait_s else None
+
+
+def _delay(step: Step, reading: Reading, times: int) -> float | None:
+    hint = reading.meaning.retry_after_s if reading.meaning is not None else None
+    said = step.reply
+    if reading.reason == "greylisted":
+        if hint is not None:
+            return hint + HINT_MARGIN_S
+        return GREYLIST_DELAYS_S[times - 1] if times <= len(GREYLIST_DELAYS_S) else LONGER_S
+    if reading.reason in ("rate_limited", "site_paused"):
+        return TROUBLE_DELAYS_S[min(times, len(TROUBLE_DELAYS_S)) - 1] if hint is None else hint + HINT_MARGIN_S
+    if said is None:
+        is_silence = not step.reason or step.reason == "dns_temporary"
+        return SILENCE_DELAYS_S[times - 1] if is_silence and times <= len(SILENCE_DELAYS_S) else None
+    if said.is_transient and times <= len(TROUBLE_DELAYS_S):
+        return TROUBLE_DELAYS_S[times - 1] if hint is None else hint + HINT_MARGIN_S
+    return None
