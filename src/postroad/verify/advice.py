@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from postroad.verify.markup import clean, counted, number
 from postroad.verify.report_tally import Tally
-from postroad.verify.report_values import AGAIN, US, Summary, reason_words
+from postroad.verify.report_values import AGAIN, NOT_TO_MAIL, TAKES_ALL, US, Summary, reason_words
 from postroad.verify.verdict import Judgement
 
 TYPOS_TOLD = 20
@@ -37,10 +38,11 @@ def advice(summary: Summary, found: Tally) -> list[Advice]:
         *_typos(found),
         *_remove(summary),
         *_full(summary),
-        *_catch_all(found),
+        *_takes_all(summary),
+        *_not_to_mail(summary),
         *_again(summary),
         *_us(summary),
-        *_other_unknown(summary),
+        *_others(summary),
         *_kinds(found),
     ]
     return told or [Advice("There is nothing to do.", "No address was given a verdict.")]
@@ -108,14 +110,24 @@ def _full(summary: Summary) -> Iterator[Advice]:
         )
 
 
-def _catch_all(found: Tally) -> Iterator[Advice]:
-    count = found.marked("catch_all", Judgement.RISKY)
+def _takes_all(summary: Summary) -> Iterator[Advice]:
+    count = summary.count(Judgement.RISKY, TAKES_ALL)
     if count:
         yield Advice(
             f"Send to {_addresses(count, 'risky catch-all')} in small batches, and watch the bounces.",
             "Their hosts take every recipient, so nobody can say beforehand which of them exist. Stop at a domain"
             " that bounces.",
-            "verdict=risky&flag=catch_all",
+            "verdict=risky&reason=takes-all",
+        )
+
+
+def _not_to_mail(summary: Summary) -> Iterator[Advice]:
+    count = sum(count for _, reason, count in summary.states() if reason in NOT_TO_MAIL)
+    if count:
+        yield Advice(
+            f"Do not mail {_addresses(count)} on your own lists.",
+            "They are on the list of suppressed addresses, of opt-outs or of blocked domains.",
+            "reason=not-to-mail",
         )
 
 
@@ -126,7 +138,7 @@ def _again(summary: Summary) -> Iterator[Advice]:
             f"Run again later: {_addresses(count)} may still be answered.",
             f"{_reasons(summary, AGAIN)}. Wait an hour or more. --resume goes on with this run; --fresh asks about"
             " every address anew.",
-            "verdict=unknown&reason=again",
+            "verdict=unknown&reason=worth-asking-again",
         )
 
 
@@ -146,20 +158,24 @@ def _us(summary: Summary) -> Iterator[Advice]:
         f"Check how we present ourselves: {', '.join(told)}.",
         "See that the hello name leads to this machine and its address back to that name (PTR), that the sender's"
         f" domain takes mail, and that the source address is on no block list{named}. Then ask more slowly.",
-        "verdict=unknown&reason=us" if count else "",
+        "verdict=unknown&reason=about-us" if count else "",
     )
 
 
-def _other_unknown(summary: Summary) -> Iterator[Advice]:
-    known = {*AGAIN, *US, "mailbox_full"}
-    others = [reason for _, reason, _ in summary.states() if reason not in known]
-    count = summary.count(Judgement.UNKNOWN, others) if others else 0
-    if count:
-        yield Advice(
-            f"Leave {counted(count, 'other unknown address', 'other unknown addresses')} out of a first mailing.",
-            f"{_reasons(summary, others)}. Nothing speaks against the mailboxes, and nothing for them.",
-            "verdict=unknown",
-        )
+def _others(summary: Summary) -> Iterator[Advice]:
+    known = {*AGAIN, *US, *TAKES_ALL, *NOT_TO_MAIL, "mailbox_full", "disposable"}
+    for verdict, why in (
+        (Judgement.RISKY, "Mail there is taken, and most likely lost"),
+        (Judgement.UNKNOWN, "Nothing speaks against the mailboxes, and nothing for them"),
+    ):
+        others = sorted({reason for judged, reason, _ in summary.states() if judged == verdict} - known)
+        count = summary.count(verdict, others) if others else 0
+        if count:
+            yield Advice(
+                f"Leave {_addresses(count, f'other {verdict}')} out of a first mailing.",
+                f"{_reasons(summary, others, verdict)}. {why}.",
+                f"verdict={verdict}" + (f"&reason={quote(clean(others[0], 80))}" if len(others) == 1 else ""),
+            )
 
 
 def _kinds(found: Tally) -> Iterator[Advice]:
@@ -180,10 +196,9 @@ def _kinds(found: Tally) -> Iterator[Advice]:
         )
 
 
-def _reasons(summary: Summary, wanted: Sequence[str]) -> str:
-    """`120 greylisted, 30 timed out`: the unknown ones by reason, the five most frequent."""
-    unknown = str(Judgement.UNKNOWN)
-    counts = [(group.counts.get(unknown, 0), group.name) for group in summary.by_reason if group.name in wanted]
+def _reasons(summary: Summary, wanted: Sequence[str], verdict: Judgement = Judgement.UNKNOWN) -> str:
+    """`120 greylisted, 30 timed out`: those of that verdict by reason, the five most frequent."""
+    counts = [(group.counts.get(str(verdict), 0), group.name) for group in summary.by_reason if group.name in wanted]
     found = sorted(((count, reason) for count, reason in counts if count), key=lambda item: (-item[0], item[1]))
     told = ", ".join(f"{number(count)} {clean(reason_words(reason), 60)}" for count, reason in found[:5])
     return told if len(found) <= 5 else f"{told} and others"

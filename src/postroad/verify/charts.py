@@ -97,9 +97,10 @@ def _parts(counts: Mapping[str, int], whole: int, top: int, height: int) -> str:
         if not count or not whole:
             continue
         width = 100 * count / whole
+        edge = f'<rect class="gap" x="{left:.3f}%" y="{top}" width="1.5" height="{height}"/>' if drawn else ""
         drawn.append(
             f'<rect class="part v-{verdict}" x="{left:.3f}%" y="{top}" width="{width:.3f}%" height="{height}">'
-            f"<title>{verdict}: {number(count)}</title></rect>"
+            f"<title>{verdict}: {number(count)}</title></rect>{edge}"
         )
         left += width
     return "".join(drawn)

@@ -18,8 +18,8 @@ _JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 def clean(text: str, most: int = 200) -> str:
-    """The text with what is not printable written out, cut to `most` characters."""
-    text = escaped(text[: most + 1])
+    """The text with what is not printable written out, but for our own narrow space, cut to `most` characters."""
+    text = THIN_SPACE.join(escaped(part) for part in text[: most + 1].split(THIN_SPACE))
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -169,7 +169,7 @@ def _over_time(summary: Summary) -> str:
     counts, every = charts.folded(summary.found)
     seconds = summary.interval_s * every
     unit = f"found in {duration(seconds)}"
-    ends = ("begin", duration(seconds * len(counts)))
+    ends = (f"began {summary.began:%H:%M}", f"after {duration(seconds * len(counts))}")
     rows = (
         (f"{duration(seconds * index) if index else '0 s'} to {duration(seconds * (index + 1))}", number(count))
         for index, count in enumerate(counts)

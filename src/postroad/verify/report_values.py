@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from postroad.verify.verdict import REASONS, Judgement
+from postroad.verify.report import evidence_line
+from postroad.verify.verdict import REASONS, Judgement, Verdict
 
 VERDICTS = tuple(str(judgement) for judgement in Judgement)
 """In the order of every chart and table."""
@@ -28,11 +29,17 @@ AGAIN = (
     *("site_paused", "tls_failed"),
 )
 """Reasons for which asking again later may bring an answer."""
-US = ("blocked", "policy", "auth_required", "tls_required", "refused")
+US = ("blocked", "rejects_probes", "policy", "auth_required", "tls_required", "refused")
 """Reasons that are about who asks, or how."""
+TAKES_ALL = ("catch_all", "accepts_all", "accepts_then_bounces", "inconsistent")
+"""Reasons that say that a host's yes proves nothing."""
+NOT_TO_MAIL = ("do_not_mail", "opt_out", "blocked_domain", "bounced")
+"""Reasons that come from the user's own lists."""
 GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "again": ("worth asking again", AGAIN),
-    "us": ("about who asked", US),
+    "worth-asking-again": ("worth asking again", AGAIN),
+    "about-us": ("about who asked", US),
+    "takes-all": ("takes every recipient", TAKES_ALL),
+    "not-to-mail": ("not to be mailed", NOT_TO_MAIL),
 }
 """Choices of the filter by reason that stand for several: name → words, reasons."""
 
@@ -145,6 +152,28 @@ class Row:
     """Of `FLAGS`, without `suggestion`; others are passed over."""
     evidence: str = ""
     """What decided, on one line."""
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> Row:
+        """What the page shows of a verdict."""
+        proof, traits = verdict.proof, verdict.traits
+        marks = {
+            "catch_all": bool(verdict.catch_all),
+            "disposable": traits.disposable,
+            "role": traits.role,
+            "free": traits.free,
+        }
+        return cls(
+            address=verdict.address,
+            verdict=str(verdict.verdict),
+            reason=verdict.reason,
+            provider=verdict.provider,
+            mx=proof.host or (verdict.mx[0] if verdict.mx else ""),
+            confidence=verdict.confidence,
+            suggestion=traits.suggestion,
+            flags=frozenset(flag for flag, is_so in marks.items() if is_so),
+            evidence=evidence_line(proof),
+        )
 
     @property
     def judged(self) -> str:
