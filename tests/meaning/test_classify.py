@@ -111,7 +111,7 @@ def test_a_hard_refusal_of_a_mailbox_suppresses_it() -> None:
 def test_an_unclear_5yz_is_not_tried_again_but_condemns_nobody() -> None:
     meaning = classify(Phase.RCPT, Reply(550, ("Zork",)))
     assert meaning.kind is Kind.UNCLEAR
-    assert (meaning.bounce, meaning.retry, meaning.suppress, meaning.mailbox) == ("soft", False, False, "unknown")
+    assert (meaning.bounce, meaning.retry, meaning.suppress, meaning.mailbox) == ("hard", False, False, "unknown")
 
 
 def test_c06_421_is_about_the_connection() -> None:

@@ -16,6 +16,7 @@ COMMANDS = {
     "serve": ("postroad.cli.serve", "Run the mail server."),
     "verify": ("postroad.cli.verify", "Verify addresses by the SMTP handshake."),
     "send": ("postroad.cli.send", "Submit a message."),
+    "explain": ("postroad.cli.explain", "Tell what replies of mail servers mean."),
     "queue": ("postroad.cli.queue", "Look into the queue, retry, remove."),
     "user": ("postroad.cli.user", "Add and change accounts."),
     "config": ("postroad.cli.config", "Check and show the configuration."),
