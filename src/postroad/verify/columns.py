@@ -7,9 +7,10 @@ Used by lists.
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from postroad.verify.address import looks_like_address
 from postroad.verify.lines import ListError
@@ -77,10 +78,59 @@ def split_rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:
     return rows
 
 
-def find_layout(rows: Sequence[Sequence[str]], delimiter: str, wanted: str | None) -> Layout:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnColumns:
+    """The list's own columns, as its output needs them. `names`: of the header, empty where there is none."""
+
+    names: tuple[str, ...] = ()
+    width: int = 0
+    """Cells of the widest row."""
+    column: int = 0
+    """Which of them holds the address, from 0."""
+    delimiter: str = ""
+    """Of a list that is CSV."""
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the list is nothing but addresses."""
+        return not self.names and self.width < 2
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """A title for each column: of the header, `column 3` where it has none."""
+        given = self.names[: max(self.width, len(self.names))]
+        rest = range(len(given) + 1, self.width + 1)
+        return (*given, *(f"column {number}" for number in rest))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The titles as keys of an object: none empty, none twice."""
+        found: dict[str, None] = {}
+        for number, title in enumerate(self.titles, 1):
+            base = title.strip() or f"column {number}"
+            key, count = base, 1
+            while key in found:
+                count += 1
+                key = f"{base} {count}"
+            found[key] = None
+        return tuple(found)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> OwnColumns:
+        """What `to_json` wrote; a list without columns for nothing, as runs of older versions kept them."""
+        data = json.loads(text or "{}")
+        return cls(**{**data, "names": tuple(data.get("names", ()))})
+
+
+def find_layout(
+    rows: Sequence[Sequence[str]], delimiter: str, wanted: str | None, *, has_names: bool = False
+) -> Layout:
     """Header and column of a list that begins with those rows; `wanted` names or numbers the column (from 1).
 
-    Raises ListError where no column, or not the one wanted, is there.
+    `has_names`: the first row is names for certain. Raises ListError where no column, or not the one wanted, is there.
     """
     if not rows:
         return Layout(delimiter, has_header=False, column=_number(wanted) or 0)
@@ -89,7 +139,7 @@ def find_layout(rows: Sequence[Sequence[str]], delimiter: str, wanted: str | Non
     has_addresses = any(looks_like_address(cell) for cell in first)
     has_word = any(word in HEADER_WORDS for word in words)
     is_named = wanted is not None and wanted.strip().casefold() in [cell.strip().casefold() for cell in first]
-    has_header = not has_addresses and (has_word or is_named or len(first) > 1)
+    has_header = has_names or (not has_addresses and (has_word or is_named or len(first) > 1))
     body = rows[1:] if has_header else rows
     width = max(len(row) for row in rows)
     if wanted is not None:

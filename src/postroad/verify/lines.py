@@ -1,22 +1,34 @@
 """Bytes of a list to lines of text: encodings told apart, every line bounded, whatever the file holds.
 
-UTF-8 with or without BOM, UTF-16 with BOM; a line that is no UTF-8 is read as Windows-1252, which leaves a file of
-mixed encodings readable. Reads forward only, in pieces. Used by lists.
+UTF-8, UTF-16 and UTF-32 with or without byte order mark, the old encodings of languages (`charset` tells them apart),
+and any that Python knows where it is named. A file of mixed encodings is read line by line. Reads forward only, in
+pieces. Used by lists.
 """
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from postroad.verify.charset import guess
 
 MAX_LINE_OCTETS = 1 << 20
-"""The longest line, in the file's bytes or, for UTF-16, in UTF-8."""
+"""The longest line, in the file's bytes or, where it is not read as it is, in UTF-8."""
 PIECE_OCTETS = 1 << 16
+SAMPLE_OCTETS = 1 << 18
+"""What is looked at to tell the encoding."""
 
-_UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-_ARCHIVES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"%PDF")
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (b"\x84\x31\x95\x33", "gb18030"),
+)
+_NO_CHARSETS = frozenset(
+    {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "utf-7", "mbcs", "oem"}
+)
 
 
 class ListError(Exception):
@@ -29,28 +41,117 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """`number` counts from 1. `text` None: longer than `MAX_LINE_OCTETS`, and passed over."""
 
     number: int
     text: str | None
 
 
-def read_lines(file: Readable) -> Iterator[Line]:
-    """The lines without their ends. Raises ListError for a file that is no text."""
-    first = file.read(PIECE_OCTETS)
-    if first.startswith(_ARCHIVES):
-        raise ListError("this is a spreadsheet, an archive or a document, and no text: save it as CSV")
-    encoding = _UTF16.get(first[:2])
-    pieces = _pieces(file, first.removeprefix(codecs.BOM_UTF8))
-    if encoding is not None:
-        pieces = _as_utf8(pieces, encoding)
-    elif first.count(b"\0") * 4 > len(first):
-        raise ListError("this is no text: a list must be UTF-8, UTF-16 with a byte order mark, or Windows-1252")
-    has_old_ends = b"\r" in first and b"\n" not in first and encoding is None
+def codec_name(encoding: str) -> str:
+    """Python's name for an encoding that its user named. Raises ListError."""
+    try:
+        info = codecs.lookup(encoding)
+        is_text = info.name not in _NO_CHARSETS and isinstance(b"".decode(info.name), str)
+    except (LookupError, ValueError, UnicodeError):
+        is_text = False
+    if not is_text:
+        raise ListError(
+            f"{encoding!r} is no encoding of text: name one such as utf-8, windows-1251, shift_jis or koi8-r"
+        )
+    return info.name
+
+
+def read_lines(file: Readable, encoding: str | None = None) -> Iterator[Line]:
+    """The lines without their ends. `encoding`: None tells it from the file. Raises ListError for what is no text."""
+    named = None if encoding is None else codec_name(encoding)
+    first = read_up_to(file, SAMPLE_OCTETS)
+    wide = named or _wide_encoding(first)
+    order: list[str] = ["utf-8", ""]
+    if wide is not None:
+        pieces = _as_utf8(_pieces(file, first), wide)
+        first = next(pieces, b"")
+        pieces = _chained(first, pieces)
+    else:
+        if first.count(b"\0") * 4 > len(first):
+            raise ListError("this is no text: save the list as CSV in UTF-8, or name its --encoding")
+        first = first.removeprefix(codecs.BOM_UTF8)
+        pieces = _pieces(file, first)
+        order = _reading_order(first)
+    has_old_ends = b"\r" in first and b"\n" not in first
+    decode = _Decoder(order)
     for number, raw in enumerate(_split(pieces, b"\r" if has_old_ends else b"\n"), 1):
-        yield Line(number, None if raw is None else _decoded(raw))
+        yield Line(number, None if raw is None else decode(raw))
+
+
+def read_up_to(file: Readable, octets: int) -> bytes:
+    """That many bytes, fewer only at the file's end: a pipe gives what it has."""
+    found = b""
+    while len(found) < octets and (piece := file.read(min(PIECE_OCTETS, octets - len(found)))):
+        found += piece
+    return found
+
+
+def _wide_encoding(first: bytes) -> str | None:
+    """UTF-16 or UTF-32, by its mark or by where the zeros are; None for what has neither."""
+    for mark, name in _MARKS:
+        if first.startswith(mark):
+            return name
+    if b"\0" not in first or len(first) < 4:
+        return None
+    sample = first[: len(first) // 4 * 4]
+    for name in ("utf-32-le", "utf-32-be"):
+        try:
+            if sample.decode(name).count("\0") == 0:
+                return name
+        except UnicodeDecodeError:
+            continue
+    even, odd = sample[::2].count(0), sample[1::2].count(0)
+    if max(even, odd) * 20 < len(sample) or min(even, odd) * 20 > max(even, odd):
+        return None
+    return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def _reading_order(first: bytes) -> list[str]:
+    """The two encodings that lines are tried in. An empty one: to be guessed from the first line that needs it."""
+    lines = [line for line in first.split(b"\n") if not line.isascii()]
+    if first.count(b"\x1b$") and not lines:
+        return ["iso2022_jp", "utf-8"]
+    broken = [line for line in (lines[:-1] if len(lines) > 1 else lines) if not _is_utf8(line)]
+    if not broken:
+        return ["utf-8", ""]
+    name = guess(b"\n".join(broken))
+    return [name, "utf-8"] if len(broken) * 2 > len(lines) else ["utf-8", name]
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+class _Decoder:
+    """A line in the first encoding that it is right in; Latin-1, in which everything is, where it is in none."""
+
+    def __init__(self, order: list[str]) -> None:
+        self._first, self._second = order
+
+    def __call__(self, raw: bytes) -> str:
+        if raw.endswith(b"\r"):
+            raw = raw[:-1]
+        try:
+            return raw.decode(self._first)
+        except UnicodeDecodeError:
+            pass
+        self._second = self._second or guess(raw)
+        for name in (self._second, "cp1252"):
+            try:
+                return raw.decode(name)
+            except UnicodeDecodeError:
+                continue
+        return raw.decode("latin-1")
 
 
 def _pieces(file: Readable, first: bytes) -> Iterator[bytes]:
@@ -60,14 +161,19 @@ def _pieces(file: Readable, first: bytes) -> Iterator[bytes]:
         piece = file.read(PIECE_OCTETS)
 
 
+def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
 def _as_utf8(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
     is_first = True
     for piece in pieces:
         text = decoder.decode(piece)
-        yield (text.removeprefix("\ufeff") if is_first else text).encode()
+        yield (text.removeprefix("\ufeff") if is_first else text).encode("utf-8", "replace")
         is_first = False
-    yield decoder.decode(b"", final=True).encode()
+    yield decoder.decode(b"", final=True).encode("utf-8", "replace")
 
 
 def _split(pieces: Iterator[bytes], end: bytes) -> Iterator[bytes | None]:
@@ -85,15 +191,3 @@ def _split(pieces: Iterator[bytes], end: bytes) -> Iterator[bytes | None]:
             rest, is_too_long = b"", True
     if is_too_long or rest:
         yield None if is_too_long else rest
-
-
-def _decoded(raw: bytes) -> str:
-    raw = raw.removesuffix(b"\r")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    try:
-        return raw.decode("cp1252")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
