@@ -165,7 +165,7 @@ def _us(summary: Summary) -> Iterator[Advice]:
 def _others(summary: Summary) -> Iterator[Advice]:
     known = {*AGAIN, *US, *TAKES_ALL, *NOT_TO_MAIL, "mailbox_full", "disposable"}
     for verdict, why in (
-        (Judgement.RISKY, "Mail there is taken, and most likely lost"),
+        (Judgement.RISKY, "Their hosts took them, and something else speaks against them"),
         (Judgement.UNKNOWN, "Nothing speaks against the mailboxes, and nothing for them"),
     ):
         others = sorted({reason for judged, reason, _ in summary.states() if judged == verdict} - known)

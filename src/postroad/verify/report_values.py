@@ -33,7 +33,7 @@ US = ("blocked", "rejects_probes", "policy", "auth_required", "tls_required", "r
 """Reasons that are about who asks, or how."""
 TAKES_ALL = ("catch_all", "accepts_all", "accepts_then_bounces", "inconsistent")
 """Reasons that say that a host's yes proves nothing."""
-NOT_TO_MAIL = ("do_not_mail", "opt_out", "blocked_domain", "bounced")
+NOT_TO_MAIL = ("do_not_mail", "opt_out", "blocked_domain")
 """Reasons that come from the user's own lists."""
 GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "worth-asking-again": ("worth asking again", AGAIN),
