@@ -12,7 +12,7 @@ from postroad.deliver.local import MailboxNameError, Maildirs, MaildirSettings
 from postroad.deliver.schedule import ScheduleLimits
 from postroad.deliver.settle import SettlePolicy
 from postroad.meaning.backoff import RetrySchedule
-from postroad.net.endpoint import Credentials, PhaseTimeouts, TlsMode
+from postroad.net.endpoint import Credentials, Egress, PhaseTimeouts, TlsMode
 from postroad.net.resolver import Resolver
 from postroad.net.tls import server_context
 from postroad.receive.auth import AuthLimits
@@ -169,7 +169,7 @@ def router(config: Config, resolver: Resolver, rng: random.Random) -> Router:
         own_names=frozenset({config.server.hostname, *own_literals(config)}),
         rng=rng,
         port=delivery.port,
-        source_address=delivery.source_address or None,
+        egress=Egress(source_address=delivery.source_address or None),
         allow_private=delivery.allow_private,
         static=static,
         tls=TlsPolicy(TlsMode(delivery.tls)),

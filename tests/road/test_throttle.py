@@ -107,3 +107,29 @@ def test_v09_a_pause_is_never_longer_than_the_ceiling_nor_shorter_than_the_first
             given_pauses.append((now, throttle.trouble(now)))
             assert 5 <= given_pauses[-1][1] <= 1800
     assert all(later[1] >= earlier[1] for earlier, later in pairwise(given_pauses))
+
+
+def test_no_minute_sees_more_recipients_than_the_rate() -> None:
+    throttle = Throttle(SiteLimits(recipients_per_minute=100))
+    assert throttle.message_wait(0.0, 60) == 0
+    throttle.message_begun(0.0, 60)
+    assert throttle.message_wait(10.0, 40) == 0, "these fill the minute"
+    assert throttle.message_wait(10.0, 41) == 50, "and one more waits for the first to grow old"
+    throttle.message_begun(10.0, 40)
+    assert throttle.message_wait(20.0, 50) == 40
+    assert throttle.message_wait(20.0, 70) == 50, "which needs both to have grown old"
+    assert throttle.message_wait(70.5, 500) == 0, "more than a minute allows goes into an empty one"
+
+
+@given(st.lists(st.tuples(st.floats(0, 30), st.integers(1, 120)), max_size=60), st.integers(1, 200))
+def test_whatever_is_asked_for_the_rate_of_recipients_holds(asked: list[tuple[float, int]], rate: int) -> None:
+    throttle = Throttle(SiteLimits(recipients_per_minute=rate))
+    now, begun = 0.0, list[tuple[float, int]]()
+    for pause, count in asked:
+        now += pause
+        count = min(count, rate)
+        now += throttle.message_wait(now, count)
+        throttle.message_begun(now, count)
+        begun.append((now, count))
+    for start, _ in begun:
+        assert sum(count for at, count in begun if start <= at < start + 59.999) <= rate

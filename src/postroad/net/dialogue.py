@@ -22,6 +22,7 @@ from typing import cast
 
 from postroad.net.endpoint import Credentials, DialogueError, Endpoint, PhaseTimeouts, TlsInfo, TlsMode
 from postroad.net.fault import explain_fault
+from postroad.net.proxy import connected_socket
 from postroad.smtp import sasl
 from postroad.smtp.client import Answer, ClientSession, Unsolicited
 from postroad.smtp.command import Auth, Command, Ehlo, Helo, Mail, Quit, Rcpt, Rset, StartTls
@@ -374,14 +375,22 @@ async def connect(
     try:
         with _tls_faults(Phase.CONNECT):
             async with asyncio.timeout(timeouts.connect_s):
-                await loop.create_connection(
-                    lambda: connection,
-                    endpoint.address,
-                    endpoint.port,
-                    ssl=context,
-                    server_hostname=endpoint.host if context else None,
-                    local_addr=local,
-                )
+                if endpoint.proxy is None:
+                    await loop.create_connection(
+                        lambda: connection,
+                        endpoint.address,
+                        endpoint.port,
+                        ssl=context,
+                        server_hostname=endpoint.host if context else None,
+                        local_addr=local,
+                    )
+                else:
+                    await loop.create_connection(
+                        lambda: connection,
+                        sock=await connected_socket(endpoint.proxy, endpoint, seconds=timeouts.connect_s),
+                        ssl=context,
+                        server_hostname=endpoint.host if context else None,
+                    )
         await connection.open(hello, tls, ssl_context)
         if credentials is not None:
             await connection.authenticate(credentials, secrets.token_urlsafe(18))

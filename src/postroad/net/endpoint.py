@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from postroad.smtp.outcome import Phase
@@ -33,11 +33,21 @@ class Endpoint:
     address: str
     port: int = 25
     source_address: str | None = None
+    proxy: str | None = field(default=None, repr=False)
+    """URL of the proxy that connects us; it may hold a password."""
     is_trusted: bool = False
     """Named by the operator: it may be private."""
 
     def __str__(self) -> str:
         return f"{self.host}[{self.address}]:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Egress:
+    """Where connections go out from: a local address, or a proxy; neither: as the system chooses."""
+
+    source_address: str | None = None
+    proxy: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

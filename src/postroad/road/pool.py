@@ -127,32 +127,34 @@ class Pool:
         """Connections now open or being opened."""
         return self._open
 
-    def try_acquire(self, route: Route) -> Lease | None:
+    def try_acquire(self, route: Route, recipients: int = 1) -> Lease | None:
         """An idle connection that fits, at once; None where waiting or connecting is needed."""
         home = self._sites.get(route.site)
-        if home is None or not home.idle or home.throttle.message_wait(self.now()) > 0:
+        if home is None or not home.idle or home.throttle.message_wait(self.now(), recipients) > 0:
             return None
         connection = home.find_idle(route)
         if connection is None:
             return None
-        home.throttle.message_begun(self.now())
+        home.throttle.message_begun(self.now(), recipients)
         return Lease(connection, home)
 
-    async def acquire(self, route: Route) -> Lease | RouteFailure | ConnectFailure:
-        """A connection for that route, waited for under the site's limits; or why there is none."""
+    async def acquire(self, route: Route, recipients: int = 1) -> Lease | RouteFailure | ConnectFailure:
+        """A connection for that route, waited for under the site's limits; or why there is none.
+
+        `recipients`: how many are meant to be named on it next, which the site's rate may limit."""
         home = self._home(route.site)
         must_wait, is_first = home.is_door_taken or bool(home.waiters), False
         while True:
             if must_wait:
                 if not is_first and self._waiting >= self.settings.waiting:
                     return _not_now("too many messages wait for this site")
-                connection = await self._wait(home, route, is_first=is_first)
+                connection = await self._wait(home, route, recipients, is_first=is_first)
                 if connection is not None:
                     return Lease(connection, home)
             home.is_door_taken = True
             outcome: Lease | ConnectFailure | Door = Door.FULL
             try:
-                outcome = await self._at_door(home, route)
+                outcome = await self._at_door(home, route, recipients)
             except asyncio.CancelledError:
                 home.leave_door()
                 raise
@@ -165,17 +167,17 @@ class Pool:
             home.leave_door()
             return await self._open_one(home, route) if isinstance(outcome, Door) else outcome
 
-    async def _at_door(self, home: SitePool, route: Route) -> Lease | ConnectFailure | Door:
+    async def _at_door(self, home: SitePool, route: Route, recipients: int) -> Lease | ConnectFailure | Door:
         """What the first in a site's queue gets, once the site's pace and pauses and the limits allow it."""
         while not self.is_closing:
             now = self.now()
-            pace = home.throttle.message_wait(now)
+            pace = home.throttle.message_wait(now, recipients)
             if pace > 0:
                 await self._sleep(pace)
                 continue
             connection = home.find_idle(route)
             if connection is not None:
-                home.throttle.message_begun(now)
+                home.throttle.message_begun(now, recipients)
                 return Lease(connection, home)
             pause = home.throttle.connection_wait(now)
             if pause == float("inf"):
@@ -194,6 +196,7 @@ class Pool:
                     await self._wait_for_any()
             else:
                 home.throttle.opened()
+                home.throttle.message_begun(now, recipients)  # here, or several that are being opened would overrun it
                 self._open += 1
                 return Door.PLACE
         return _not_now("this host is shutting down")
@@ -225,10 +228,10 @@ class Pool:
                     del self._sites[site]
                 return
 
-    async def _wait(self, home: SitePool, route: Route, *, is_first: bool) -> Connection | None:
+    async def _wait(self, home: SitePool, route: Route, recipients: int, *, is_first: bool) -> Connection | None:
         """A connection that was given back, or None: it is our turn at the door."""
         while True:
-            waiter = Waiter(route, self._loop.create_future())
+            waiter = Waiter(route, recipients, self._loop.create_future())
             if is_first:
                 home.waiters.appendleft(waiter)
             else:
@@ -299,7 +302,6 @@ class Pool:
         finally:
             if connection is None:
                 self._closed(home)
-        home.throttle.message_begun(self.now())
         return Lease(connection, home)
 
     async def _try_hosts(self, route: Route) -> Connection | RouteFailure | ConnectFailure:

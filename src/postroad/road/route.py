@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from postroad.net.endpoint import Credentials, Endpoint, TlsMode
+from postroad.net.endpoint import Credentials, Egress, Endpoint, TlsMode
 from postroad.net.resolver import DnsStatus, Resolver
 from postroad.road.policy import TlsPolicy, is_public
 from postroad.road.site import Site, SitePresets
@@ -114,7 +114,7 @@ class Router:
         own_names: frozenset[str] = frozenset(),
         rng: random.Random,
         port: int = 25,
-        source_address: str | None = None,
+        egress: Egress | None = None,
         allow_private: bool = False,
         static: Mapping[str, StaticRoute] | None = None,
         tls: TlsPolicy | None = None,
@@ -124,7 +124,7 @@ class Router:
         self._own_names = own_names
         self._rng = rng
         self._port = port
-        self._source = source_address
+        self._egress = egress or Egress()
         self._allow_private = allow_private
         self._static = static or {}
         self._tls = tls or TlsPolicy()
@@ -210,15 +210,17 @@ class Router:
         ]
         if not allowed:
             return PRIVATE
-        if self._source:
-            is_v6 = ":" in self._source
+        source = self._egress.source_address
+        if source:
+            is_v6 = ":" in source
             allowed = [address for address in allowed if (":" in address) == is_v6] or allowed
         return tuple(
             Endpoint(
                 host=host.name,
                 address=address,
                 port=route.port,
-                source_address=self._source,
+                source_address=source,
+                proxy=self._egress.proxy,
                 is_trusted=route.is_trusted,
             )
             for address in allowed[:MAX_ENDPOINTS]

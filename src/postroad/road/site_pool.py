@@ -65,6 +65,7 @@ class Waiter:
     """Is handed a connection, or None: the door is its."""
 
     route: Route
+    recipients: int
     future: asyncio.Future[Connection | None]
 
 
@@ -117,13 +118,14 @@ class SitePool:
             self._pool.end(self, connection)
             return
         now = self._pool.now()
-        if self.throttle.message_wait(now) <= 0:
-            for index, waiter in enumerate(self.waiters):
-                if not waiter.future.done() and fits(connection, waiter.route):
-                    del self.waiters[index]
-                    self.throttle.message_begun(now)
-                    waiter.future.set_result(connection)
-                    return
+        for index, waiter in enumerate(self.waiters):
+            if self.throttle.message_wait(now, waiter.recipients) > 0:
+                break  # nobody overtakes one who waits out the site's pace
+            if not waiter.future.done() and fits(connection, waiter.route):
+                del self.waiters[index]
+                self.throttle.message_begun(now, waiter.recipients)
+                waiter.future.set_result(connection)
+                return
         if limits.idle_s <= 0:
             self._pool.end(self, connection)
             return

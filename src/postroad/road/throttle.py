@@ -23,31 +23,51 @@ class BackOff:
 class Throttle:
     """The state of one site."""
 
-    __slots__ = ("_back_off", "_limits", "_messages", "_pause_until", "_troubles", "connections")
+    __slots__ = ("_back_off", "_limits", "_messages", "_pause_until", "_recipients", "_troubles", "connections")
 
     def __init__(self, limits: SiteLimits, back_off: BackOff | None = None) -> None:
         self._limits = limits
         self._back_off = back_off or BackOff()
         self.connections = 0
         """Open now, or being opened."""
-        self._messages: deque[float] = deque()
+        self._messages: deque[tuple[float, int]] = deque()
+        """Those of the last minute: when each was begun, and with how many recipients."""
+        self._recipients = 0
         self._troubles = 0
         self._pause_until = 0.0
 
-    def message_wait(self, now: float) -> float:
-        """Seconds until another message may be begun."""
-        rate = self._limits.messages_per_minute
-        if rate is None:
+    def message_wait(self, now: float, recipients: int = 1) -> float:
+        """Seconds until another message, or batch of probes, with so many recipients may be begun."""
+        rate, recipient_rate = self._limits.messages_per_minute, self._limits.recipients_per_minute
+        if rate is None and recipient_rate is None:
             return 0.0
-        while self._messages and self._messages[0] <= now - 60.0:
-            self._messages.popleft()
-        count = max(1, int(rate))
-        return max(0.0, self._messages[-count] + 60.0 - now) if len(self._messages) >= count else 0.0
+        while self._messages and self._messages[0][0] <= now - 60.0:
+            self._recipients -= self._messages.popleft()[1]
+        wait = 0.0
+        if rate is not None:
+            count = max(1, int(rate))
+            if len(self._messages) >= count:
+                wait = self._messages[-count][0] + 60.0 - now
+        if recipient_rate is not None:
+            wait = max(wait, self._recipients_wait(now, recipients, max(1, int(recipient_rate))))
+        return max(0.0, wait)
 
-    def message_begun(self, now: float) -> None:
+    def _recipients_wait(self, now: float, recipients: int, rate: int) -> float:
+        """A message with more recipients than a minute allows waits for an empty minute."""
+        excess = self._recipients + min(recipients, rate) - rate
+        wait = 0.0
+        for begun, count in self._messages:
+            if excess <= 0:
+                break
+            excess -= count
+            wait = begun + 60.0 - now
+        return wait
+
+    def message_begun(self, now: float, recipients: int = 1) -> None:
         """A message, or a batch of probes, is on its way."""
-        if self._limits.messages_per_minute is not None:
-            self._messages.append(now)
+        if self._limits.messages_per_minute is not None or self._limits.recipients_per_minute is not None:
+            self._messages.append((now, recipients))
+            self._recipients += recipients
 
     def connection_wait(self, now: float) -> float:
         """Seconds until another connection may be opened; infinity until one is closed."""
