@@ -51,6 +51,7 @@ PURE = (
     "deliver.settle",
     "road.throttle",
     "road.site",
+    "road.provider",
     "verify.plan",
     "verify.verdict",
     "verify.judge",
