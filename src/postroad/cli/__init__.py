@@ -17,6 +17,7 @@ COMMANDS = {
     "verify": ("postroad.cli.verify", "Verify addresses by the SMTP handshake."),
     "send": ("postroad.cli.send", "Submit a message."),
     "explain": ("postroad.cli.explain", "Tell what replies of mail servers mean."),
+    "bounce": ("postroad.cli.bounce", "Read messages that came back."),
     "queue": ("postroad.cli.queue", "Look into the queue, retry, remove."),
     "user": ("postroad.cli.user", "Add and change accounts."),
     "config": ("postroad.cli.config", "Check and show the configuration."),
