@@ -62,6 +62,19 @@ EXPECTED: dict[str, list[tuple[str, str | None, int | None, str, str, bool]]] = 
     "gateway-jp": [(ANN, "5.1.1", 550, "mailbox_unknown", "hard", True)],
     "html-only": [(ANN, None, 550, "mailbox_unknown", "hard", True)],
     "unnamed-boundary": [(ANN, "5.1.1", None, "mailbox_unknown", "hard", True)],
+    "mailmarshal": [(ANN, "5.1.1", 550, "mailbox_unknown", "hard", True)],
+    "reply-in-brackets": [(ANN, "5.1.1", 550, "mailbox_unknown", "hard", True)],
+    "gateway-transcript": [(ANN, "5.1.1", 550, "mailbox_unknown", "hard", True)],
+    "mdaemon": [(ANN, "5.1.1", 550, "mailbox_unknown", "hard", True)],
+    "netscape": [(ANN, None, None, "mailbox_unknown", "hard", True)],
+    "zoho-retry": [(ANN, None, 421, "system_temporary", "soft", False)],
+    "smail": [(ANN, None, None, "mailbox_unknown", "hard", True)],
+    "exchange-2000": [(ANN, "5.1.1", 550, "mailbox_unknown", "hard", True)],
+    "exchange-german": [(ANN, "5.1.1", 550, "mailbox_unknown", "hard", True)],
+    "exchange-french": [(ANN, None, None, "mailbox_full", "hard", False)],
+    "exchange-spanish": [(ANN, "5.1.1", 550, "mailbox_unknown", "hard", True)],
+    "transcript-alone": [(ANN, None, 550, "mailbox_unknown", "hard", True)],
+    "two-hyphens": [(ANN, "5.1.1", 550, "mailbox_unknown", "hard", True)],
     "forwarded": [(ANN, "5.1.1", 550, "mailbox_unknown", "hard", True)],
 }
 """Address, status, code, meaning, hard or soft, and whether to mail it no more."""
@@ -126,7 +139,11 @@ def test_a_refusal_before_the_recipient_says_nothing_of_the_mailbox() -> None:
         assert str(one.meaning) != "mailbox_unknown" and not one.suppress, name
 
 
-WITHOUT_ID = {"letter", "exchange-2003", "domino", "hmailserver", "html-only", "vacation", "forwarded", "exim-warning"}
+WITHOUT_ID = {
+    *("letter", "exchange-2003", "exchange-2000", "domino", "hmailserver", "html-only", "vacation", "forwarded"),
+    *("exim-warning", "mailmarshal", "reply-in-brackets", "gateway-transcript", "mdaemon", "netscape", "zoho-retry"),
+    *("smail", "exchange-german", "exchange-french", "exchange-spanish", "transcript-alone", "two-hyphens"),
+}
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - WITHOUT_ID))

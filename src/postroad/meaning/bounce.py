@@ -16,7 +16,7 @@ from typing import Any
 
 from postroad.meaning import bounce_report
 from postroad.meaning.bounce_mime import Letter, take_apart
-from postroad.meaning.bounce_reply import EXPIRED, NOTHING, Said, best, find, meaning_of, preferred_status
+from postroad.meaning.bounce_reply import EXPIRED, NOTHING, Said, best, find, is_decisive, meaning_of, preferred_status
 from postroad.meaning.bounce_text import cut, formats
 from postroad.meaning.bounce_told import Told, addressees_of, first_address, is_same
 from postroad.meaning.classify import Bounce, Kind, Meaning
@@ -260,6 +260,7 @@ def _of_group(group: bounce_report.Fields, told: Told, count: int) -> ReportedRe
         address = address or (told.addressees[0] if count == 1 and len(told.addressees) == 1 else None)
     status = _status(group.get("status", ""))
     action = group.get("action", "").partition("(")[0].strip().lower().partition(" ")[0]
+    action = "delivered" if action == "deliverable" else action
     if action not in _ACTIONS:
         action = {"2": "delivered", "4": "delayed"}.get(status[0] if status else "", "failed")
     candidates = []
@@ -279,7 +280,7 @@ def _of_group(group: bounce_report.Fields, told: Told, count: int) -> ReportedRe
     if comment:
         candidates.append(find(comment))
     phase = told.phase_of(final, is_only=is_only) or told.phase_of(address, is_only=is_only)
-    return _judged(address, action, status, candidates, phase)
+    return _judged(address, action, status, candidates, phase, has_words=bool(diagnostic))
 
 
 def _status(value: str) -> str | None:
@@ -388,9 +389,18 @@ def _within(text: str, depth: int) -> BounceReport | None:
 
 
 def _judged(
-    address: str | None, action: str, status: str | None, candidates: Sequence[Said], phase: Phase | None
+    address: str | None,
+    action: str,
+    status: str | None,
+    candidates: Sequence[Said],
+    phase: Phase | None,
+    *,
+    has_words: bool = True,
 ) -> ReportedRecipient:
-    """The recipient with the candidate that says most, and what it means."""
+    """The recipient with the candidate that says most, and what it means.
+
+    `has_words`: the report itself has the remote's words. Where it has only a status, that counts for more than
+    what the notice says to its reader."""
     if action in _DELIVERED:
         said = next(iter(candidates), NOTHING) if candidates and candidates[0].code is None else NOTHING
         return ReportedRecipient(
@@ -402,6 +412,9 @@ def _judged(
     if chosen is None:
         chosen = NOTHING, meaning_of(NOTHING, status, phase)
     said, meaning = chosen
+    if not has_words and said.code is None and status is not None:
+        alone = meaning_of(NOTHING, status, phase)
+        meaning = alone if is_decisive(alone) else meaning
     code = said.code if said.code is not None else next((one.code for one in candidates if one.code), None)
     told = preferred_status(status, said)
     bounce = _bounce(said, meaning, code, told, is_final=is_final)

@@ -20,10 +20,10 @@ MAX_DIAGNOSTIC = 2_000
 """Characters of the remote's words that are reported."""
 
 _STATUS = r"[245]\.\d{1,3}\.\d{1,3}"
-_SURE = re.compile(rf"(?:^|(?<=[^\w.]))([45]\d\d)(?:[ -]|: ?)['#]?({_STATUS})(?![\d.]*\d)")
+_SURE = re.compile(rf"(?:^|(?<=[^\w.]))([45]\d\d)(?:[ -]|[:,] ?)['#]?({_STATUS})(?![\d.]*\d)")
 _FIRST = re.compile(r"\W{0,3}([45]\d\d)(?=[\s:;,-]|$)")
 _OF_LINE = re.compile(r"^[ \t]*([45]\d\d)(?=[ -]\D)", re.MULTILINE)
-_AFTER_COLON = re.compile(r"(?:[:;>]|said|smtp|['\"(])\s*#?([45]\d\d)(?=[ :;-]|$)", re.IGNORECASE)
+_AFTER_COLON = re.compile(r"(?:[:;>]|said|smtp|['\"(\[])\s*[\[#]?([45]\d\d)(?=[ :;-]|$)", re.IGNORECASE)
 _NAMED = re.compile(
     r"(?:error|reply|response|smtp|status|return)[ _-]*code\b\s*(?:is|was)?\s*[:=]?\s*\W?([45]\d\d)\b", re.I
 )
@@ -61,7 +61,7 @@ def find(words: str) -> Said:
         at = _code_at(text)
         if at is not None:
             code, start = at
-            said = one_line(text[start:])
+            said = _unclosed(one_line(text[start:].partition("\n\n")[0]))
             found = Said(said, code, _status_of(said, code) or _status_of(one_line(words), code))
             return _cause(found) if found.status == EXPIRED or "expired" in said[:60] else found
     text = one_line(words[lead:]) or one_line(words)
@@ -73,7 +73,7 @@ def find(words: str) -> Said:
 def _cause(expired: Said) -> Said:
     """What a message waited for until it was too old, where that is told behind; else that it was too old."""
     for found in _SURE.finditer(expired.words, 8):
-        said = one_line(expired.words[found.start(1) :]).rstrip(">'\"")
+        said = _unclosed(one_line(expired.words[found.start(1) :]))
         return Said(said, int(found[1]), _status_of(said, int(found[1])) or found[2])
     return expired
 
@@ -108,6 +108,15 @@ def one_line(words: str) -> str:
     for _ in range(2):
         line = _TRAIL.sub("", line)
     return line[:MAX_DIAGNOSTIC]
+
+
+def _unclosed(line: str) -> str:
+    """The line without a bracket or quotation mark at its end that was opened before it began."""
+    for opening, closing in ("[]", "<>", "()", "''", '""'):
+        if line.endswith(closing) and line.count(opening) < line.count(closing) + (opening == closing):
+            unpaired = opening != closing or line.count(opening) % 2
+            line = line[:-1].rstrip() if unpaired else line
+    return line
 
 
 def preferred_status(announced: str | None, said: Said) -> str | None:

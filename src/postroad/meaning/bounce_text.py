@@ -48,6 +48,7 @@ class Formats:
     returned: re.Pattern[str]
     not_recipients: re.Pattern[str]
     elsewhere: re.Pattern[str]
+    advice: re.Pattern[str]
     recipients: tuple[RecipientLines, ...]
     phases: tuple[tuple[Phase, re.Pattern[str]], ...]
     said: re.Pattern[str]
@@ -65,6 +66,7 @@ def formats() -> Formats:
         returned=_either(data["returned"]),
         not_recipients=_either(data["not_recipients"]),
         elsewhere=_either(data["elsewhere"]),
+        advice=_either(data["advice"]),
         recipients=tuple(
             RecipientLines(
                 tuple(_pattern(line) for line in row["lines"]), row.get("whole", False), row.get("silent", False)
@@ -226,10 +228,15 @@ class Heard:
     is_remote: bool
 
 
+_STAMP = r"\s*(?:[\w :.,/\[\]-]{1,60}: )?"
+"""Some transcripts begin each line with a time."""
 _SENT = re.compile(
-    r"\s*(?:sent )?(?:>>>|->|c:|in:|<<<) *([A-Za-z]\w*)[^\n]{0,80}?(?:<([^<>\s]{1,320})>)?(?:\s|$)", re.IGNORECASE
+    _STAMP
+    + r"(?:sent )?(?:>>>|--?>|c:|in:|<<<) *(ehlo|helo|mail|rcpt|data|quit|rset)\b"
+    + r"[^\n]{0,80}?(?:<([^<>\s]{1,320})>)?(?:\s|$)",
+    re.IGNORECASE,
 )
-_HEARD = re.compile(r"\s*(?:<<<|<-|s:|out:|received >>>) *(([245]\d\d)([ -]).*)", re.IGNORECASE)
+_HEARD = re.compile(_STAMP + r"(?:received )?(?:<<<|<--?|s:|out:|>>>) *(([245]\d\d)([ -]).*)", re.IGNORECASE)
 _SUMMED_UP = re.compile(r"\s*([45]\d\d(?:[ -][45]\.\d{1,3}\.\d{1,3})? ?<?([^<>\s]{1,320}@[^<>\s]{1,255}?)>?\.\.\..*)")
 _PHASES = {"ehlo": Phase.EHLO, "helo": Phase.EHLO, "mail": Phase.MAIL, "rcpt": Phase.RCPT, "data": Phase.DATA}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from postroad.meaning.bounce_mime import Letter
 from postroad.meaning.bounce_reply import NOTHING, Said, find
 from postroad.meaning.bounce_report import MAX_RECIPIENTS
-from postroad.meaning.bounce_text import Heard, Passage, passages, phase_of, transcript
+from postroad.meaning.bounce_text import Heard, Passage, formats, passages, phase_of, transcript
 from postroad.smtp.outcome import Phase
 
 _TO = re.compile(r"^[> \t]{0,8}(?:to|cc|x-envelope-to|delivered-to):(.{1,2000})", re.IGNORECASE | re.MULTILINE)
@@ -59,8 +59,10 @@ class Told:
             found = [said for passage in same for said in self._said_in(passage, is_only=is_only)]
             yield from sorted(found, key=lambda said: said.code is None)
         is_said = bool(dialogue) or any(len(said.words) > _TOO_SHORT for said in found)
-        if is_only and not is_said:
-            yield find(_core(self.notice))
+        if is_only and not any(said.code for said in found) and not dialogue:
+            whole = find(_core(self.notice))
+            if whole.code is not None or not is_said:
+                yield whole
 
     @staticmethod
     def _said_in(passage: Passage, *, is_only: bool) -> Iterator[Said]:
@@ -68,7 +70,7 @@ class Told:
         says_little = len(said.words) <= _TOO_SHORT or said.words.endswith(":") or passage.is_sentence
         rest = find(passage.rest) if passage.rest and is_only else NOTHING
         found = [rest, said] if says_little or rest.code is not None else [said]
-        yield from (one for one in found if one)
+        yield from (one for one in found if one and (one.code or formats().advice.match(one.words) is None))
 
     def phase_of(self, address: str | None, *, is_only: bool) -> Phase | None:
         """The step of the dialogue that the notice names for that recipient."""
