@@ -124,6 +124,25 @@ def test_an_ordinary_letter_is_none_of_them() -> None:
     assert read_bounce(b"") == BounceReport(kind=ReportKind.NONE)
 
 
+def test_an_absence_is_no_bounce_whatever_it_says() -> None:
+    octets = (
+        b"Return-Path: <>\nFrom: Ann <ann@example.org>\nSubject: Re: Invoice\nAuto-Submitted: auto-replied\n\n"
+        b"I cannot be reached until Monday; mail to bob@example.org could not be delivered, try carl@example.org.\n"
+    )
+    assert read_bounce(octets).kind is ReportKind.AUTO_REPLY
+    assert read_bounce(octets.replace(b"Auto-Submitted: auto-replied\n", b"").replace(b"Re:", b"Absence:")).kind is (
+        ReportKind.AUTO_REPLY
+    )
+
+
+def test_who_writes_about_a_bounce_sends_none() -> None:
+    octets = (
+        b"From: Ann <ann@example.org>\nSubject: Re: our server\nIn-Reply-To: <1@example.net>\n\n"
+        b"It says 550 5.1.1 No such user.\n\n-----Original Message-----\nFrom: Bob\n\nWhy?\n"
+    )
+    assert read_bounce(octets).kind is ReportKind.NONE
+
+
 def test_the_remotes_words_are_whole_on_one_line() -> None:
     (one,) = read("dragonfly").recipients
     assert one.diagnostic.startswith("550-5.7.26 Unauthenticated mail") and one.diagnostic.endswith("DMARC policy")
@@ -215,6 +234,17 @@ def _dsn(groups: bytes) -> bytes:
         pytest.param(
             b"From: mailer-daemon@x.test\n\nto " + b"a@" * 300_000 + b"\n" + b"a.a@a." * 90_000, id="at signs"
         ),
+        pytest.param(
+            b"From: mailer-daemon@x.test\n\n" + (b"unable to deliver message to a.b@c " * 17 + b"\n") * 3000,
+            id="near misses",
+        ),
+        pytest.param(
+            b"From: mailer-daemon@x.test\n\n" + (b"<a@b" * 140 + b"\n") * 3000, id="addresses that do not end"
+        ),
+        pytest.param(b"From: mailer-daemon@x.test\n\n" + (b"a/" * 290 + b"@\n") * 3000, id="slashes"),
+        pytest.param(
+            b"From: mailer-daemon@x.test\n\n" + (b"could not be sent to " * 27 + b"@\n") * 3000, id="failures"
+        ),
         pytest.param(b"Content-Type: text/html\n\n" + b"<!--<style<a " * 70_000, id="unfinished tags"),
         pytest.param(b"From: mailer-daemon@x.test\n\n" + b"> " * 400_000 + b"\n" + b">\n" * 200_000, id="quotes"),
         pytest.param(b"From: mailer-daemon@x.test\n\n" + b"-" * 500_000 + b" " * 500_000, id="rules and blanks"),
@@ -222,6 +252,16 @@ def _dsn(groups: bytes) -> bytes:
 )
 def test_hostile_messages_cost_little(octets: bytes) -> None:
     read_bounce(octets)  # the timeout of the suite is the judge
+
+
+def test_thousands_of_recipients_and_as_many_words_cost_little() -> None:
+    group = b"Final-Recipient: rfc822; a%d@example.org\nAction: failed\nStatus: 5.1.1\n\n"
+    for same in (False, True):
+        numbers = [0 if same else number for number in range(4500)]
+        notice = b"".join(b"<a%d@example.org>: 550 No\n" % number for number in numbers)
+        groups = b"".join(group % number for number in numbers)
+        octets = _dsn(groups).replace(b"--b\n", b"--b\nContent-Type: text/plain\n\n" + notice + b"\n--b\n", 1)
+        assert read_bounce(octets).is_bounce
 
 
 def test_thousands_of_recipients_are_read_up_to_a_limit() -> None:

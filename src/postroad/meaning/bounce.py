@@ -101,6 +101,7 @@ _MESSAGE_ID = re.compile(
     re.I | re.M,
 )
 _STATUS_FIELD = re.compile(r"\s*([245])[. ](\d{1,3})[. ](\d{1,3})")
+_REPLY_WITHIN = re.compile(r"(?:^|[\s:'])[45]\d\d[ -]#?[45]\.\d{1,3}\.\d{1,3}\b")
 _QUOTED = re.compile(r"^> ?", re.MULTILINE)
 MAX_JSON = 200_000
 
@@ -290,7 +291,7 @@ def _status(value: str) -> str | None:
 
 def _in_words(letter: Letter, notice: str, returned: str) -> BounceReport | None:
     """A notice in plain words: by its headers and its wording a bounce, or a delay."""
-    if not _is_notice(letter, notice):
+    if not _is_notice(letter, notice, returned):
         return None
     told = Told.of(letter, notice, returned)
     addresses = list(dict.fromkeys(one.address for one in told.passages))
@@ -320,17 +321,26 @@ def _in_words(letter: Letter, notice: str, returned: str) -> BounceReport | None
     return BounceReport(kind=ReportKind.DELAY if is_delay else ReportKind.BOUNCE, recipients=tuple(found))
 
 
-def _is_notice(letter: Letter, notice: str) -> bool:
+def _is_notice(letter: Letter, notice: str, returned: str) -> bool:
     """Two of three agree: who sends it, what its subject is, what it says. An automatic reply says none of them."""
-    words = formats().notice
-    sender = letter.header("from") + " " + letter.header("sender")
-    path = letter.header("return-path").strip()
-    by_sender = bool(words["senders"].search(sender)) or path == "<>" or not sender.strip()
-    by_subject = bool(words["subjects"].search(letter.header("subject")))
-    by_words = bool(words["failures"].search(notice)) or bool(words["delays"].search(notice))
     if "x-failed-recipients" in letter.headers:
         return True
-    return by_sender + by_subject + 2 * by_words >= 3 or (by_sender and by_subject)
+    words = formats().notice
+    sender = letter.header("from") + " " + letter.header("sender")
+    subject = letter.header("subject")
+    path = letter.header("return-path").strip().lower()
+    by_name = words["senders"].search(sender) is not None or not sender.strip()
+    by_subject = words["subjects"].search(subject) is not None
+    if not by_name and (formats().automatic["subjects"].search(subject) or (_is_automatic(letter) and not by_subject)):
+        return False
+    by_sender = by_name or path == "<>" or "mailer-daemon" in path
+    by_words = words["failures"].search(notice) is not None or words["delays"].search(notice) is not None
+    if by_sender and (by_subject or by_words):
+        return True
+    if by_words and by_subject:
+        return True
+    is_answer = "in-reply-to" in letter.headers or "references" in letter.headers
+    return bool(returned) and not is_answer and _REPLY_WITHIN.search(notice) is not None
 
 
 def _is_delay(letter: Letter, notice: str) -> bool:

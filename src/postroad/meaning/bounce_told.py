@@ -6,8 +6,9 @@ Made once for a message; asked by `bounce` for each recipient. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from postroad.meaning.bounce_mime import Letter
 from postroad.meaning.bounce_reply import NOTHING, Said, find
@@ -20,6 +21,8 @@ _FOR = re.compile(r"\bfor <?([^<>\s;]{1,128}@[^<>\s;]{1,255})>?\s*;", re.IGNOREC
 _ANY_ADDRESS = re.compile(r'[^\s<>()\[\],;:"|\\]{1,128}@[\w.-]{1,255}\w')
 _TOO_SHORT = 10
 
+_Named = TypeVar("_Named", Passage, Heard)
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -31,28 +34,37 @@ class Told:
     addressees: tuple[str, ...]
     failed: tuple[str, ...]
     """X-Failed-Recipients (Exim, Gmail)."""
+    passages_of: Mapping[str, Sequence[Passage]]
+    """Address in lower case → what is said of it, MAX_TOLD passages at most."""
+    heard_of: Mapping[str, Sequence[Heard]]
 
     @classmethod
     def of(cls, letter: Letter, notice: str, returned: str) -> Told:
         failed = _ANY_ADDRESS.findall(", ".join(letter.headers.get("x-failed-recipients", ())))
+        named, heard = tuple(passages(notice)), tuple(transcript(notice))
         return cls(
             notice,
-            tuple(passages(notice)),
-            tuple(transcript(notice)),
+            named,
+            heard,
             tuple(addressees_of(returned)),
             tuple(failed[:MAX_RECIPIENTS]),
+            _by_address(named),
+            _by_address(heard),
         )
 
     def said_of(self, address: str | None, *, is_only: bool) -> Iterator[Said]:
         """What the notice says of that recipient, the remote's own words first."""
         found: list[Said] = []
-        same = [one for one in self.passages if is_same(one.address, address)]
-        if not same and is_only:
-            same = [one for one in self.passages[:1] if len(self.passages) == 1]
+        key = (address or "").lower()
+        same = self.passages_of.get(key, ())
+        if not same and is_only and len(self.passages) == 1:
+            same = self.passages
         for passage in same:
             if passage.paragraph.startswith("(reason:"):
                 yield find(passage.paragraph)
-        dialogue = [one for one in self.heard if is_same(one.address, address) or (is_only and one.phase is not None)]
+        dialogue = list(self.heard_of.get(key, ()))
+        if is_only:
+            dialogue = [one for one in self.heard if one in dialogue or one.phase is not None][:MAX_TOLD]
         dialogue = [one for one in dialogue if one.is_remote] or dialogue
         yield from (find(heard.text) for heard in dialogue)
         if not dialogue:
@@ -74,19 +86,33 @@ class Told:
 
     def phase_of(self, address: str | None, *, is_only: bool) -> Phase | None:
         """The step of the dialogue that the notice names for that recipient."""
-        for passage in self.passages:
-            if is_same(passage.address, address):
-                phase = phase_of(passage.paragraph) or phase_of(passage.rest)
-                if phase is not None:
-                    return phase
-        for heard in self.heard:
-            if heard.is_remote and heard.phase is not None and (is_same(heard.address, address) or is_only):
+        key = (address or "").lower()
+        for passage in self.passages_of.get(key, ()):
+            phase = phase_of(passage.paragraph) or phase_of(passage.rest)
+            if phase is not None:
+                return phase
+        for heard in self.heard[:MAX_TOLD] if is_only else self.heard_of.get(key, ()):
+            if heard.is_remote and heard.phase is not None:
                 return heard.phase
         return phase_of(self.notice) if is_only else None
 
 
+MAX_TOLD = 10
+"""Passages and replies that are looked at for one recipient."""
+
+
+def _by_address(rows: Iterable[_Named]) -> dict[str, list[_Named]]:
+    found: dict[str, list[_Named]] = {}
+    for row in rows:
+        if row.address is not None and len(same := found.setdefault(row.address.lower(), [])) < MAX_TOLD:
+            same.append(row)
+    return found
+
+
 def _core(notice: str) -> str:
-    return notice[-3000:] if len(notice) > 3000 else notice
+    """The part of a notice that tells the reason: its transcript, or its end."""
+    _, _, told = notice.partition("Transcript of session follows")
+    return (told or notice)[-3000:]
 
 
 def is_same(one: str | None, other: str | None) -> bool:
