@@ -163,12 +163,13 @@ def _us(summary: Summary) -> Iterator[Advice]:
 
 
 def _others(summary: Summary) -> Iterator[Advice]:
-    known = {*AGAIN, *US, *TAKES_ALL, *NOT_TO_MAIL, "mailbox_full", "disposable"}
-    for verdict, why in (
-        (Judgement.RISKY, "Their hosts took them, and something else speaks against them"),
-        (Judgement.UNKNOWN, "Nothing speaks against the mailboxes, and nothing for them"),
+    spoken = {*NOT_TO_MAIL, "mailbox_full"}
+    for verdict, known, why in (
+        (Judgement.RISKY, {*TAKES_ALL, "disposable"}, "Their hosts took them, and something else speaks against them"),
+        (Judgement.UNKNOWN, {*AGAIN, *US}, "Nothing speaks against the mailboxes, and nothing for them"),
     ):
-        others = sorted({reason for judged, reason, _ in summary.states() if judged == verdict} - known)
+        reasons = {reason for judged, reason, _ in summary.states() if judged == verdict}
+        others = sorted(reasons - known - spoken)
         count = summary.count(verdict, others) if others else 0
         if count:
             yield Advice(

@@ -91,7 +91,7 @@ def legend(counts: Mapping[str, int] | None = None) -> str:
 def _parts(counts: Mapping[str, int], whole: int, top: int, height: int) -> str:
     """Rectangles side by side, each as wide as its share of `whole`."""
     left = 0.0
-    drawn = []
+    drawn: list[str] = []
     for verdict in VERDICTS:
         count = counts.get(verdict, 0)
         if not count or not whole:

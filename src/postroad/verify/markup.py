@@ -60,7 +60,7 @@ def duration(seconds: float) -> str:
     whole = round(seconds)
     if whole < 1:
         return "less than 1 s"
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         count, whole = divmod(whole, size)
         if count or parts:

@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const CHUNK = 500;
-  const FIRST = 200;
+  const FIRST = 100;
   const find = (id) => document.getElementById(id);
   const form = find("filters");
   const body = find("rows");
