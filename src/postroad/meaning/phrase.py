@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MAX_GAPS = 2
 KEY_CHARS = 4
@@ -29,6 +29,9 @@ _IP = re.compile(
     r"|(?=[0-9a-f]{0,4}:)[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){3,7})(?![\w:])"
 )
 _CONTINUED = re.compile(r"(?<![\w.])[245][0-9]{2}-(?=[^0-9]|[245]\.[0-9])")
+_IN_REPLY = re.compile(r"\(in reply to [a-z ]{1,40}\)")
+"""What Postfix adds when it quotes."""
+_WORD_OR_SIGN = re.compile(r"[^\W_]+|[@%]")
 _WORD = re.compile(r"[^\W_]+")
 
 _SPACE = r"[\W_]{1,8}"
@@ -38,6 +41,14 @@ _END = r"(?![^\W_])"
 _BOUND = f"(?:{_START}|{_END})"
 """Not in the middle of a word."""
 _SIGNS = {" ": _SPACE, "*": r"[^\W_]{0,30}", "#": "[0-9]{1,9}", "@": "@", "%": "%"}
+_COMMON = frozenset(
+    [
+        *("mail", "mess", "reci", "addr", "host", "user", "your", "serv", "from", "this", "not", "for", "to", "the"),
+        *("emai", "reje", "bloc", "send", "erro", "has", "is", "are", "of", "in", "on", "at", "spam", "deni", "refu"),
+        *("conn", "doma", "acco", "coul", "unab", "be", "by", "or", "and", "a", "was", "no", "do", "does", "you", "ip"),
+    ]
+)
+"""Beginnings of words that stand in every other reply: a bad way to look up a phrase."""
 _UNSPACED = "\u2e80"
 """From here on are the scripts that put no space between words."""
 
@@ -49,8 +60,8 @@ class Words:
     text: str
     """Folded; addresses are @, IP addresses %, links taken out."""
     links: str
-    keys: frozenset[str]
-    """The beginnings of its words."""
+    starts: dict[str, list[int]]
+    """Beginnings of its words, and where such words stand."""
     is_wide: bool
     """Whether a script without spaces is in it."""
 
@@ -74,103 +85,176 @@ def words(text: str) -> Words:
         text = _ADDRESS.sub("@", text)
     if "-" in text:
         text = _CONTINUED.sub(" ", text)
+    if "(in reply to " in text:
+        text = _IN_REPLY.sub(" ", text)
     text = _IP.sub("%", text)
     is_wide = not text.isascii() and max(text) >= _UNSPACED
-    return Words(text, links, frozenset([word[:KEY_CHARS] for word in _WORD.findall(text)]), is_wide)
+    starts: dict[str, list[int]] = {}
+    for found in _WORD_OR_SIGN.finditer(text):
+        starts.setdefault(found[0][:KEY_CHARS], []).append(found.start())
+    return Words(text, links, starts, is_wide)
+
+
+_Demands = tuple[frozenset[str], ...]
+"""Sets of beginnings of words: a text that lacks any word of a set cannot hold the phrase."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A phrase, or a piece of one, on its way to a pattern."""
+
+    source: str
+    demands: _Demands
+    heads: frozenset[str]
+    """It begins with a word that begins like one of these; empty: nobody knows."""
+    is_optional: bool = False
+    """It may be nothing; then it begins with what follows."""
+    ends_fresh: bool = False
+    """Behind it a word begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Phrases:
-    """Several phrases, of which one is looked for."""
+    """Several phrases, of which one is looked for: each only where the word stands with which it begins."""
 
-    spaced: tuple[tuple[tuple[frozenset[str], ...], re.Pattern[str]], ...]
-    """Each with sets of beginnings of words: a text that lacks any word of a set cannot hold the phrase."""
+    by_head: dict[str, tuple[tuple[_Demands, re.Pattern[str]], ...]]
+    headless: tuple[tuple[_Demands, re.Pattern[str]], ...]
     unspaced: re.Pattern[str] | None
     """Those in scripts that put no space between words, in one."""
-    keys: frozenset[str]
-    """Unless a word begins like one of these, none of the spaced ones can be found; empty: they must be tried."""
 
     @classmethod
     def compiled(cls, phrases: list[str]) -> Phrases:
         """Raises ValueError where a phrase is not well formed."""
-        spaced, unspaced, keys, known = [], [], set[str](), True
+        by_head: dict[str, list[tuple[_Demands, re.Pattern[str]]]] = {}
+        headless, unspaced = [], []
         for phrase in map(folded, phrases):
-            if any(sign >= _UNSPACED for sign in phrase):
-                unspaced.append(_source(phrase, is_spaced=False)[0])
+            is_spaced = not any(sign >= _UNSPACED for sign in phrase)
+            part = _part(phrase, is_spaced=is_spaced)
+            if not is_spaced:
+                unspaced.append(part.source)
                 continue
-            source, demands = _source(phrase, is_spaced=True)
-            spaced.append((demands, re.compile(source)))
-            keys |= min(demands, key=len, default=frozenset())
-            known = known and bool(demands)
-        joined = re.compile("|".join(unspaced)) if unspaced else None
-        return cls(tuple(spaced), joined, frozenset(keys) if known else frozenset())
+            row = (part.demands, re.compile(part.source))
+            for head in part.heads:
+                by_head.setdefault(head, []).append(row)
+            if not part.heads:
+                headless.append(row)
+        return cls(
+            {head: tuple(rows) for head, rows in by_head.items()},
+            tuple(headless),
+            re.compile("|".join(unspaced)) if unspaced else None,
+        )
 
     def found_in(self, said: Words) -> bool:
         """Whether one of them is in the text."""
-        if not self.keys or not self.keys.isdisjoint(said.keys):
-            for demands, pattern in self.spaced:
-                for keys in demands:
-                    if keys.isdisjoint(said.keys):
-                        break
-                else:
-                    if pattern.search(said.text):
-                        return True
-        return self.unspaced is not None and said.is_wide and self.unspaced.search(said.text) is not None
+        text, starts = said.text, said.starts
+        for head in self.by_head.keys() & starts.keys():
+            for demands, pattern in self.by_head[head]:
+                if _are_met(demands, starts) and any(pattern.match(text, at) for at in starts[head]):
+                    return True
+        for demands, pattern in self.headless:
+            if _are_met(demands, starts) and pattern.search(text):
+                return True
+        return self.unspaced is not None and said.is_wide and self.unspaced.search(text) is not None
 
 
-def _source(phrase: str, *, is_spaced: bool) -> tuple[str, tuple[frozenset[str], ...]]:
-    """The regular expression of a phrase, and what it demands."""
+def _are_met(demands: _Demands, starts: dict[str, list[int]]) -> bool:
+    for keys in demands:  # noqa: SIM110 - all() is slower, and this is done for each phrase
+        if keys.isdisjoint(starts):
+            return False
+    return True
+
+
+def _part(phrase: str, *, is_spaced: bool) -> _Part:
+    """The whole phrase, with its bounds."""
     if not phrase or phrase != phrase.strip() or phrase.count("..") > MAX_GAPS or "**" in phrase:
         raise ValueError(f"not a phrase: {phrase!r}")
-    source, demands, rest = _sequence(phrase, 0, True, is_spaced)
+    part, rest = _sequence(phrase, 0, True, is_spaced)
     if rest != len(phrase):
         raise ValueError(f"a bracket too many in {phrase!r}")
     start = "" if phrase[0] in "*@%" or not is_spaced else _START
     end = "" if phrase[-1] in "*@%" or not is_spaced else _END
-    return f"{start}(?:{source}){end}", demands
+    return _Part(f"{start}(?:{part.source}){end}", part.demands, part.heads)
 
 
-def _sequence(phrase: str, at: int, is_start: bool, is_spaced: bool) -> tuple[str, tuple[frozenset[str], ...], int]:
-    """The regular expression of the alternatives up to the bracket's end, what they demand, and where they end."""
-    branches: list[tuple[str, list[frozenset[str]]]] = []
-    source, demands = "", list[frozenset[str]]()
+def _sequence(phrase: str, at: int, is_start: bool, is_spaced: bool) -> tuple[_Part, int]:
+    """The alternatives up to the bracket's end, and where that is."""
+    branches: list[_Part] = []
+    pieces: list[_Part] = []
     fresh = is_start
     while at < len(phrase) and phrase[at] != ")":
         sign = phrase[at]
         if sign == "|":
-            branches.append((source, demands))
-            source, demands, fresh = "", [], is_start
+            branches.append(_in_a_row(pieces, fresh))
+            pieces, fresh = [], is_start
             at += 1
         elif sign == "(":
-            inner, inner_demands, at = _sequence(phrase, at + 1, fresh, is_spaced)
+            inner, at = _sequence(phrase, at + 1, fresh, is_spaced)
             if at >= len(phrase):
                 raise ValueError(f"a bracket is open in {phrase!r}")
             at += 1
-            # What follows a bracket may go on with its word, or begin one.
-            source, fresh = f"{source}(?:{inner})", False
-            demands += inner_demands
+            pieces.append(replace(inner, source=f"(?:{inner.source})"))
+            fresh = inner.ends_fresh
         elif phrase.startswith("..", at):
             bound = _BOUND if is_spaced else ""
-            source, fresh, at = f"{source}{bound}{_GAP}{bound}", True, at + 2
+            pieces.append(_Part(f"{bound}{_GAP}{bound}", (), frozenset()))
+            fresh, at = True, at + 2
         elif sign in _SIGNS:
-            source, fresh, at = source + _SIGNS[sign], sign == " ", at + 1
+            key = frozenset({sign}) if sign in "@%" else frozenset[str]()
+            pieces.append(_Part(_SIGNS[sign], (key,) if key else (), key))
+            fresh, at = sign == " ", at + 1
         else:
             found = _WORD.match(phrase, at)
             end = found.end() if found else at + 1
-            source += re.escape(phrase[at:end])
-            if found and fresh:
-                demands += _key(phrase, at, end)
+            key = _key(phrase, at, end) if found and fresh else frozenset()
+            pieces.append(_Part(re.escape(phrase[at:end]), (key,) if key else (), key))
             fresh = not found
             at = end
-    branches.append((source, demands))
-    return "|".join(source for source, _ in branches), _demanded([demands for _, demands in branches]), at
+    branches.append(_in_a_row(pieces, fresh))
+    return _either(branches), at
 
 
-def _key(phrase: str, at: int, end: int) -> list[frozenset[str]]:
-    """What a word of the phrase demands: nothing where it is the beginning of who knows what."""
-    is_whole = end == len(phrase) or phrase[end] in " |)" or phrase.startswith("..", end)
+def _in_a_row(pieces: list[_Part], ends_fresh: bool) -> _Part:
+    demands = tuple(keys for piece in pieces for keys in piece.demands)
+    heads = frozenset[str]()
+    for piece in pieces:
+        if not piece.heads:
+            heads = frozenset()
+            break
+        heads |= piece.heads
+        if not piece.is_optional:
+            break
+    is_optional = all(piece.is_optional for piece in pieces)
+    return _Part("".join(piece.source for piece in pieces), demands, heads, is_optional, ends_fresh)
+
+
+def _either(branches: list[_Part]) -> _Part:
+    """Of several branches, the strongest demand of each taken together."""
+    heads, demands = frozenset[str](), tuple[frozenset[str], ...]()
+    full = [branch for branch in branches if branch.source]
+    if all(branch.heads for branch in full):
+        heads = frozenset().union(*(branch.heads for branch in full))
+    if len(branches) == 1:
+        demands = branches[0].demands
+    elif all(branch.demands for branch in branches):
+        demands = (frozenset().union(*(min(branch.demands, key=_commonness) for branch in branches)),)
+    return _Part(
+        "|".join(branch.source for branch in branches),
+        demands,
+        heads,
+        is_optional=any(branch.is_optional for branch in branches),
+        ends_fresh=all(branch.ends_fresh for branch in branches),
+    )
+
+
+def _commonness(keys: frozenset[str]) -> int:
+    return sum(6 if key in _COMMON else 1 for key in keys)
+
+
+def _key(phrase: str, at: int, end: int) -> frozenset[str]:
+    """The beginning of a word of the phrase; nothing where it is the beginning of who knows what."""
+    is_whole = end == len(phrase) or phrase[end] not in "*(#"
     is_known = end - at >= KEY_CHARS or (is_whole and not _goes_on(phrase, end))
-    return [frozenset({phrase[at : at + KEY_CHARS][: end - at]})] if is_known else []
+    return frozenset({phrase[at:end][:KEY_CHARS]}) if is_known else frozenset()
 
 
 def _goes_on(phrase: str, end: int) -> bool:
@@ -180,12 +264,3 @@ def _goes_on(phrase: str, end: int) -> bool:
         if end < len(phrase) and (phrase[end].isalnum() or phrase[end] in "*(#"):
             return True
     return False
-
-
-def _demanded(branches: list[list[frozenset[str]]]) -> tuple[frozenset[str], ...]:
-    """Of one branch all its demands; of several, the strongest of each taken together."""
-    if len(branches) == 1:
-        return tuple(branches[0])
-    if not all(branches):
-        return ()
-    return (frozenset().union(*(min(demands, key=len) for demands in branches)),)
