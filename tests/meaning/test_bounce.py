@@ -75,6 +75,15 @@ EXPECTED: dict[str, list[tuple[str, str | None, int | None, str, str, bool]]] = 
     "exchange-spanish": [(ANN, "5.1.1", 550, "mailbox_unknown", "hard", True)],
     "transcript-alone": [(ANN, None, 550, "mailbox_unknown", "hard", True)],
     "two-hyphens": [(ANN, "5.1.1", 550, "mailbox_unknown", "hard", True)],
+    "courier": [(ANN, "5.1.1", 550, "mailbox_unknown", "hard", True)],
+    "transcript-of-attempts": [(ANN, None, 550, "mailbox_unknown", "hard", True)],
+    "recipient-label": [(ANN, None, 550, "mailbox_unknown", "hard", True)],
+    "chinese": [(ANN, None, 550, "mailbox_unknown", "hard", True)],
+    "italian": [(ANN, None, 552, "mailbox_full", "hard", False)],
+    "portuguese": [(ANN, None, 550, "mailbox_unknown", "hard", True)],
+    "russian": [(ANN, "5.1.1", 550, "mailbox_unknown", "hard", True)],
+    "sendmail-expired": [(ANN, None, None, "system_temporary", "soft", False)],
+    "messaging-server": [(ANN, None, None, "domain_unknown", "hard", True)],
     "forwarded": [(ANN, "5.1.1", 550, "mailbox_unknown", "hard", True)],
 }
 """Address, status, code, meaning, hard or soft, and whether to mail it no more."""
@@ -96,6 +105,7 @@ def test_a_bounce_names_its_recipients_and_why(name: str) -> None:
     [
         ("postfix-delay", "delay", ANN, "delayed"),
         ("gmail-delay", "delay", ANN, "delayed"),
+        ("sendmail-warning", "delay", ANN, "delayed"),
         ("exim-warning", "delay", ANN, "delayed"),
         ("postfix-success", "delivered", ANN, "relayed"),
         ("disposition", "delivered", ANN, "delivered"),
@@ -161,6 +171,8 @@ def test_a_refusal_before_the_recipient_says_nothing_of_the_mailbox() -> None:
 WITHOUT_ID = {
     *("letter", "exchange-2003", "exchange-2000", "domino", "hmailserver", "html-only", "vacation", "forwarded"),
     *("exim-warning", "mailmarshal", "reply-in-brackets", "gateway-transcript", "mdaemon", "netscape", "zoho-retry"),
+    *("courier", "transcript-of-attempts", "recipient-label", "chinese", "italian", "portuguese", "russian"),
+    *("sendmail-expired", "sendmail-warning"),
     *("smail", "exchange-german", "exchange-french", "exchange-spanish", "transcript-alone", "two-hyphens"),
 }
 

@@ -23,7 +23,7 @@ _STATUS = r"[245]\.\d{1,3}\.\d{1,3}"
 _SURE = re.compile(rf"(?:^|(?<=[^\w.]))([45]\d\d)(?:[ -]|[:,] ?)['#]?({_STATUS})(?![\d.]*\d)")
 _FIRST = re.compile(r"\W{0,3}([45]\d\d)(?=[\s:;,-]|$)")
 _OF_LINE = re.compile(r"^[ \t]*([45]\d\d)(?=[ -]\D)", re.MULTILINE)
-_AFTER_COLON = re.compile(r"(?:[:;>]|said|smtp|['\"(\[])\s*[\[#]?([45]\d\d)(?=[ :;-]|$)", re.IGNORECASE)
+_AFTER_COLON = re.compile(r"(?:[:;>]|\],|said|smtp|['\"(\[])\s*[\[#]?([45]\d\d)(?=[ :;-]|$)", re.IGNORECASE)
 _NAMED = re.compile(
     r"(?:error|reply|response|smtp|status|return)[ _-]*code\b\s*(?:is|was)?\s*[:=]?\s*\W?([45]\d\d)\b", re.I
 )

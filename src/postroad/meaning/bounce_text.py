@@ -34,11 +34,13 @@ ADDRESS = (
 class RecipientLines:
     """Patterns of lines that name a recipient.
 
-    `whole`: the line is a sentence, itself part of what is said; `silent`: what follows says nothing of it."""
+    `whole`: the line is a sentence, itself part of what is said; `silent`: what follows says nothing of it;
+    `guess`: it counts only where nobody knows better."""
 
     lines: tuple[re.Pattern[str], ...]
     whole: bool
     silent: bool
+    guess: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,10 @@ def formats() -> Formats:
         advice=_either(data["advice"]),
         recipients=tuple(
             RecipientLines(
-                tuple(_pattern(line) for line in row["lines"]), row.get("whole", False), row.get("silent", False)
+                tuple(_pattern(line) for line in row["lines"]),
+                row.get("whole", False),
+                row.get("silent", False),
+                row.get("guess", False),
             )
             for row in data["recipient"]
         ),
@@ -98,6 +103,8 @@ class Passage:
     rest: str = ""
     is_sentence: bool = False
     """The paragraph begins with the sentence that names the recipient, and may say no more than that."""
+    is_guess: bool = False
+    """Any address was taken, for want of one that is named as the recipient."""
 
 
 def cut(text: str) -> tuple[str, str]:
@@ -107,15 +114,10 @@ def cut(text: str) -> tuple[str, str]:
     words_seen = 0
     for number, line in enumerate(lines[:MAX_NOTICE_LINES]):
         short = line[:MAX_PATTERN_LINE]
-        if words_seen >= 1 and returned.match(short) is not None and not _is_inside(lines, number):
+        if words_seen >= 1 and returned.match(short) is not None:
             return "\n".join(lines[:number]), "\n".join(lines[number:])
         words_seen += bool(line.strip())
     return "\n".join(lines[:MAX_NOTICE_LINES]), ""
-
-
-def _is_inside(lines: list[str], number: int) -> bool:
-    """«The original message was received at …» begins a notice of sendmail, and ends none."""
-    return "was received at" in lines[number]
 
 
 def passages(notice: str) -> list[Passage]:
@@ -126,7 +128,7 @@ def passages(notice: str) -> list[Passage]:
         if anchors and kind.silent:
             return [Passage(address, "") for _, address, _ in anchors]
         if anchors:
-            return [replace(one, is_sentence=kind.whole) for one in _with_words(lines, anchors)]
+            return [replace(one, is_sentence=kind.whole, is_guess=kind.guess) for one in _with_words(lines, anchors)]
     return []
 
 

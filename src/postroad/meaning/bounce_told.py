@@ -41,12 +41,15 @@ class Told:
     @classmethod
     def of(cls, letter: Letter, notice: str, returned: str) -> Told:
         failed = _ANY_ADDRESS.findall(", ".join(letter.headers.get("x-failed-recipients", ())))
-        named, heard = tuple(passages(notice)), tuple(transcript(notice))
+        addressees = addressees_of(returned)
+        known = {one.lower() for one in addressees}
+        named = tuple(one for one in passages(notice) if not (one.is_guess and known) or one.address.lower() in known)
+        heard = tuple(transcript(notice))
         return cls(
             notice,
             named,
             heard,
-            tuple(addressees_of(returned)),
+            tuple(addressees),
             tuple(failed[:MAX_RECIPIENTS]),
             _by_address(named),
             _by_address(heard),
@@ -127,11 +130,10 @@ def first_address(text: str) -> str | None:
 
 
 def addressees_of(returned: str) -> list[str]:
-    """To whom the returned message was addressed."""
+    """To whom the returned message went: first whom its last hop names, then those in its header."""
     head = returned[:20_000]
-    found: list[str] = []
+    last_hop = _FOR.search(head)
+    found = [last_hop[1]] if last_hop is not None else []
     for one in _TO.finditer(head):
         found += _ANY_ADDRESS.findall(one[1])
-    if not found:
-        found = _FOR.findall(head)
     return list(dict.fromkeys(address.strip("'.") for address in found[:100]))
