@@ -56,6 +56,7 @@ def test_a_slip_is_understood(typed: str, meant: str) -> None:
     [
         *("gmail.com", "mail.com", "ymail.com", "email.com", "web.de", "gmx.net", "mailinator.com", "tamil.com"),
         *("cloud.com", "grail.com", "web.com", "orage.fr", "yahoo.xyz", "gmail.de", "small.com", "example.org"),
+        *("lookout.com", "trampolino.com", "lucido.com", "yoohoo.com", "hicloud.com"),
         *("example.co", "example.cm", "example.om", "gmail.example.org", "x.test", "con", ".con", "a..con", "ann"),
     ],
 )

@@ -161,11 +161,11 @@ def _letters(name: str) -> int:
 
 
 def _name_cost(wrong: str, right: str) -> float:
-    if len(wrong) == len(right) and sorted(wrong) == sorted(right):
-        return min(2.0, _cost(wrong, right, _MOST))
     if _REPEATED.sub(r"\1", wrong) == right:
         return _DOUBLE
     cost = _cost(wrong, right, _MOST)
+    if cost <= 2 * _LETTER and len(wrong) == len(right) and sorted(wrong) == sorted(right):
+        cost = min(cost, 2.0)  # one letter in another place
     if cost >= 2 and wrong[0] != right[0]:
         return _TOO_MUCH  # two slips and another beginning make a name of its own
     return cost
