@@ -28,7 +28,11 @@ _IP = re.compile(
     r"(?<![\w.])(?:(?:[0-9]{1,3}|x{1,3}|#)(?:[.](?:[0-9]{1,3}|x{1,3}|#)){3}"
     r"|(?=[0-9a-f]{0,4}:)[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){3,7})(?![\w:])"
 )
-_CONTINUED = re.compile(r"(?<![\w.])[245][0-9]{2}-(?=[^0-9]|[245]\.[0-9])")
+_CONTINUED = re.compile(
+    r"(?<![\w.])[245][0-9]{2}(?:-(?=[^0-9]|[245]\.)|(?=[ -][245]\.[0-9]))"
+    r"(?:[ -]?[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![\w.]))?"
+)
+"""What stands before the second and later lines of a reply that was put on one line."""
 _IN_REPLY = re.compile(r"\(in reply to [a-z ]{1,40}\)")
 """What Postfix adds when it quotes."""
 _WORD_OR_SIGN = re.compile(r"[^\W_]+|[@%]")
@@ -83,8 +87,7 @@ def words(text: str) -> Words:
         text = _LINK.sub(" ", text)
     if "@" in text:
         text = _ADDRESS.sub("@", text)
-    if "-" in text:
-        text = _CONTINUED.sub(" ", text)
+    text = _CONTINUED.sub(" ", text)
     if "(in reply to " in text:
         text = _IN_REPLY.sub(" ", text)
     text = _IP.sub("%", text)
@@ -121,12 +124,14 @@ class Phrases:
     headless: tuple[tuple[_Demands, re.Pattern[str]], ...]
     unspaced: re.Pattern[str] | None
     """Those in scripts that put no space between words, in one."""
+    keys: frozenset[str]
+    """None of the others is in a text that lacks all of these; empty: they must be tried."""
 
     @classmethod
     def compiled(cls, phrases: list[str]) -> Phrases:
         """Raises ValueError where a phrase is not well formed."""
         by_head: dict[str, list[tuple[_Demands, re.Pattern[str]]]] = {}
-        headless, unspaced = [], []
+        headless, unspaced, rarest = [], [], list[frozenset[str]]()
         for phrase in map(folded, phrases):
             is_spaced = not any(sign >= _UNSPACED for sign in phrase)
             part = _part(phrase, is_spaced=is_spaced)
@@ -134,6 +139,7 @@ class Phrases:
                 unspaced.append(part.source)
                 continue
             row = (part.demands, re.compile(part.source))
+            rarest.append(min(part.demands, key=_commonness, default=frozenset()))
             for head in part.heads:
                 by_head.setdefault(head, []).append(row)
             if not part.heads:
@@ -142,11 +148,14 @@ class Phrases:
             {head: tuple(rows) for head, rows in by_head.items()},
             tuple(headless),
             re.compile("|".join(unspaced)) if unspaced else None,
+            frozenset().union(*rarest) if all(rarest) else frozenset(),
         )
 
     def found_in(self, said: Words) -> bool:
         """Whether one of them is in the text."""
         text, starts = said.text, said.starts
+        if self.keys and not said.is_wide and self.keys.isdisjoint(starts):
+            return False
         for head in self.by_head.keys() & starts.keys():
             for demands, pattern in self.by_head[head]:
                 if _are_met(demands, starts) and any(pattern.match(text, at) for at in starts[head]):
