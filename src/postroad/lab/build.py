@@ -27,7 +27,7 @@ HOSTING = ("honest", "honest", "greylisting", "rate_limited", "tarpit")
 """What hosts of many domains are like."""
 
 
-def build_world(seed: int, settings: WorldSettings | None = None, **changes: Any) -> World:
+def build_world(seed: int, settings: WorldSettings | None = None, /, **changes: Any) -> World:
     """The world of that seed; `changes` are fields of WorldSettings. Raises ValueError for what cannot be built."""
     settings = replace(settings or WorldSettings(), **changes)
     if not 1 <= settings.addresses <= MAX_ADDRESSES:

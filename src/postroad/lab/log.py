@@ -61,7 +61,10 @@ class Event:
 
     def to_json(self) -> str:
         """The event as one line, what is empty left out."""
-        return json.dumps({key: value for key, value in asdict(self).items() if value not in ("", 0) or key == "at"})
+        return json.dumps({key: value for key, value in asdict(self).items() if value or key not in _OPTIONAL})
+
+
+_OPTIONAL = ("peer", "verb", "argument", "code", "ending")
 
 
 def read_events(lines: Iterable[str]) -> Iterator[Event]:
@@ -71,7 +74,10 @@ def read_events(lines: Iterable[str]) -> Iterator[Event]:
             if len(line) > MAX_EVENT_CHARS:
                 raise ValueError("too long")
             data = json.loads(line)
-            yield Event(**{**data, "session": data.get("session", 0), "what": What(data["what"])})
+            event = Event(**{**data, "what": What(data["what"])})
+            if not isinstance(event.at, int | float) or not isinstance(event.session, int):
+                raise TypeError("at and session are numbers")
+            yield event
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"line {number} is no event of the lab: {error}") from None
 

@@ -136,7 +136,7 @@ class Lab:
     async def _listen(self) -> None:
         specs = [spec for spec in self.world.hosts.values() if spec.personality != "refused"]
         bound = _bind_all([spec.address for spec in specs], self.settings.port)
-        self._sockets = bound
+        self._sockets = list(bound)
         if bound:
             self.port = bound[0].getsockname()[1]
         loop = asyncio.get_running_loop()

@@ -74,7 +74,7 @@ class SimulatedLoop(base_events.BaseEventLoop):
     def __init__(self, *, latency_s: float = 0.0, silent: Iterable[str] = (), keep_attempts: int = 1_000_000) -> None:
         self._now = 0.0
         super().__init__()
-        self._clock_resolution = 1e-9
+        self._clock_resolution = 1e-6  # above what a float of a hundred years can tell apart
         self._selector = _Selector(self)
         self.latency_s = latency_s
         self.silent = set(silent)
