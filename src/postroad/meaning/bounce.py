@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from postroad.meaning import bounce_report
+from postroad.meaning import bounce_report, phrase
 from postroad.meaning.bounce_mime import Letter, take_apart
 from postroad.meaning.bounce_reply import EXPIRED, NOTHING, Said, best, find, is_decisive, meaning_of, preferred_status
 from postroad.meaning.bounce_text import cut, formats
 from postroad.meaning.bounce_told import Told, addressees_of, first_address, is_same
 from postroad.meaning.classify import Bounce, Kind, Meaning
+from postroad.meaning.rule import passing_words
 from postroad.smtp.outcome import Phase
 
 
@@ -446,10 +447,11 @@ def _is_gone(meaning: Meaning) -> bool:
 
 
 def _bounce(said: Said, meaning: Meaning, code: int | None, status: str | None, *, is_final: bool) -> Bounce:
-    if not is_final or meaning.kind in _TEMPORARY or formats().notice["temporary"].search(said.words) is not None:
-        return "soft"
+    """A notice that gave up is itself a 5yz where it names no code. Soft also where a 5yz says that it waited long."""
     first = code // 100 if code is not None else int(status[0]) if status else 5
-    return "hard" if first == 5 else "soft"
+    if not is_final or first != 5 or meaning.kind in _TEMPORARY or passing_words().found_in(phrase.words(said.words)):
+        return "soft"
+    return "hard"
 
 
 def _message_id(letter: Letter, notice: str, returned: str) -> str | None:
