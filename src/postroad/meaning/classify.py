@@ -1,8 +1,8 @@
 """What a reply means: for the mailbox, for the message, for us. «550» alone says little; phase and words say the rest.
 
 Rules are data (rule.py, rules/*.toml), tried in order; where none fits, the first digit decides and the meaning is
-`unclear` or a system fault. What is not known counts as temporary in every way that harms nobody: an address is never written
-off on a doubt, and a refusal before RCPT never speaks of the mailbox (V-01), nor one that speaks of us (V-02).
+`unclear` or a system fault. What is not known counts as temporary in every way that harms nobody: an address is never
+written off on a doubt, and a refusal before RCPT never speaks of the mailbox (V-01), nor one that speaks of us (V-02).
 Pure and never raising. Read by delivery, verification and the `explain` command alike.
 """
 
