@@ -20,6 +20,7 @@ COMMANDS = {
     "bounce": ("postroad.cli.bounce", "Read messages that came back."),
     "queue": ("postroad.cli.queue", "Look into the queue, retry, remove."),
     "user": ("postroad.cli.user", "Add and change accounts."),
+    "lab": ("postroad.cli.lab", "Run a simulated internet to try verification in."),
     "config": ("postroad.cli.config", "Check and show the configuration."),
     "completion": ("postroad.cli.completion", "Print shell completion."),
 }

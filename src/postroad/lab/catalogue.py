@@ -82,7 +82,11 @@ CATALOGUE: Mapping[str, Entry] = {
         RateLimited,
         weight=2.0,
         needs=frozenset({Need.TIME}),
-        draw=lambda chance, pace: {"per_minute": chance.randint(10, 40), "closes": chance.randint(0, 1)},
+        draw=lambda chance, pace: {
+            "recipients_in": chance.randint(10, 40),
+            "window_s": 60.0 * pace.factor,
+            "closes": chance.randint(0, 1),
+        },
     ),
     "few_connections": Entry(FewConnections, draw=_one_of("connections", 1, 1, 2)),
     "short_sessions": Entry(

@@ -11,7 +11,6 @@ from postroad.smtp.address import Address
 
 MAX_REMEMBERED = 200_000
 """Triplets a host keeps; the oldest is forgotten."""
-MINUTE_S = 60.0
 
 
 def network_of(address: str) -> str:
@@ -94,18 +93,18 @@ def _later(said: Action, seconds: float) -> Action:
 
 
 class RateLimited(Personality):
-    """Takes `per_minute` recipients of a network in any minute; `closes` (1 or 0): says 421 to more, or 4yz to each."""
+    """Takes `recipients_in` of a network in any `window_s`; `closes` (1 or 0): says 421 to more, or 4yz to each."""
 
-    defaults = {"per_minute": 30, "closes": 1}
+    defaults = {"recipients_in": 30, "window_s": 60.0, "closes": 1}
 
     def __init__(self, manner: Manner, directory: Directory, options: Options) -> None:
         super().__init__(manner, directory, options)
         self._times: dict[str, deque[float]] = {}
 
     def rcpt(self, talk: Talk, now: float, address: Address) -> Action:
-        limit = max(1, int(self.options["per_minute"]))
+        limit = max(1, int(self.options["recipients_in"]))
         times = self._times.setdefault(network_of(talk.peer), deque(maxlen=limit))
-        if len(times) == limit and now - times[0] < MINUTE_S:
+        if len(times) == limit and now - times[0] < self.options["window_s"]:
             return self.say("slow_down" if self.options["closes"] else "rate", talk)
         times.append(now)
         return super().rcpt(talk, now, address)

@@ -110,7 +110,7 @@ class Lab:
         self.world = world
         self.settings = settings or LabSettings()
         self.log = LabLog() if log is None else log
-        self.port = 0
+        self.port = self.settings.port or 25
         self.resolver = ""
         """ADDRESS:PORT of the DNS server."""
         self._hosts = Hosts(world, self.log, self.settings.latency)
