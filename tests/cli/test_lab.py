@@ -108,3 +108,10 @@ def test_a_port_that_is_taken_is_told_in_one_sentence(tmp_path: Path) -> None:
         taken.listen()
         done = lab(tmp_path, "--dns-port", taken.getsockname()[1])
     assert done.status == 1 and "cannot serve DNS on 127.0.0.1:" in done.sentence
+
+
+def test_without_dnslib_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dnslib", None)
+    done = lab(tmp_path)
+    assert done.status == 1
+    assert done.sentence == 'postroad: the lab\'s DNS server needs dnslib: install it with pip install "postroad[lab]"'

@@ -1,9 +1,8 @@
-"""A whole world, alive: in the simulated loop and on loopback, verified by postroad.verify, and repeatable."""
+"""A world on loopback: real sockets, one port, hosts that are down, resets, the end; and in the loop the same run again."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 from typing import Any
 
@@ -11,94 +10,15 @@ import pytest
 
 from lab.raw import HOST, Client, one_host
 from postroad.lab.build import build_world
-from postroad.lab.catalogue import NAMES, Pace
 from postroad.lab.dns import LabError
 from postroad.lab.host import Latency
 from postroad.lab.log import Ending, Event, LabLog, What
 from postroad.lab.running import Lab, LabSettings, SimulatedLab, simulate
-from postroad.lab.truth import UNDELIVERABLE, Kind
 from postroad.lab.world import World
-from postroad.net.endpoint import PhaseTimeouts
-from postroad.net.resolver import DnsResolver, Resolver
-from postroad.verify.job import Job, VerifySettings
-from postroad.verify.source import MemorySource
-from postroad.verify.verdict import Verdict
-
-
-async def verify(world: World, port: int, resolver: Resolver, timeout_s: float) -> list[Verdict]:
-    """The list of a world, verified."""
-    source = MemorySource(world.addresses())
-    settings = VerifySettings(
-        hello="prober.example",
-        port=port,
-        allow_private=True,
-        timeouts=PhaseTimeouts.all(timeout_s, connect_s=timeout_s / 4),
-    )
-    await Job(settings, resolver, source, rng=random.Random(1)).run()
-    return list(source.verdicts())
-
-
-def in_the_loop(world: World) -> tuple[list[Verdict], list[Event], LabLog]:
-    log = LabLog()
-
-    async def main(lab: SimulatedLab) -> list[Verdict]:
-        return await verify(world, lab.port, lab.resolver, 60)
-
-    settings = LabSettings(latency=Latency(0.05), link_s=0.001)
-    return simulate(main, world, settings, log=log), list(log.events), log
-
-
-def check(world: World, verdicts: list[Verdict]) -> None:
-    """What must hold of any verifier: a verdict each, and nobody who has a mailbox is written off."""
-    said = {verdict.address: str(verdict.verdict) for verdict in verdicts}
-    assert said.keys() == set(world.addresses())
-    there = [truth.address for truth in world.by_address.values() if truth.kind in (Kind.EXISTS, Kind.FULL)]
-    assert there and not [address for address in there if said[address] == UNDELIVERABLE]
-    assert any(said[address] == "deliverable" for address in there)
-
-
-def test_verification_in_the_simulated_loop_writes_off_nobody_and_sends_no_data() -> None:
-    world = build_world(3, addresses=600)
-    verdicts, _, log = in_the_loop(world)
-    check(world, verdicts)
-    assert log.politeness().whole.data == 0 and log.politeness().whole.sessions > 20
-
-
-def test_the_same_seeds_give_the_same_run_to_the_last_event() -> None:
-    world = build_world(5, addresses=300)
-    first, second = in_the_loop(world), in_the_loop(world)
-    assert first[0] == second[0] and first[1] == second[1]
-
-
-def test_minutes_of_greylisting_pass_in_the_simulated_loop() -> None:
-    world = build_world(1, addresses=20, personalities=("greylisting",), again=0, bad=0, mistyped=0)
-
-    async def main(lab: SimulatedLab) -> float:
-        for _ in range(2):
-            await verify(world, lab.port, lab.resolver, 60)
-            await asyncio.sleep(900)
-        check(world, await verify(world, lab.port, lab.resolver, 60))
-        return lab.loop.time()
-
-    assert simulate(main, world) >= 1800
-
-
-def test_verification_on_loopback_over_real_sockets_and_dns() -> None:
-    quick = [name for name in NAMES if name not in ("mute", "unanswered", "dns_silent", "out_of_step", "endless")]
-    pace = Pace(greylist_s=(1, 2), factor=0.001)
-    world = build_world(3, addresses=300, personalities=tuple(quick), pace=pace)
-
-    async def main() -> LabLog:
-        async with Lab(world) as lab:
-            dns = DnsResolver(lab.resolver, timeout_s=2.0, tries=1)
-            try:
-                check(world, await verify(world, lab.port, dns, 8))
-            finally:
-                await dns.close()
-            return lab.log
-
-    log = asyncio.run(main())
-    assert log.politeness().whole.data == 0 and log.politeness().whole.sessions > 20
+from postroad.net.dialogue import connect
+from postroad.net.endpoint import DialogueError, Endpoint, PhaseTimeouts
+from postroad.smtp.address import NULL, Address
+from postroad.smtp.command import Mail, Rcpt
 
 
 async def told(port: int, address: str, *lines: str) -> list[str]:
@@ -179,3 +99,43 @@ def test_a_port_that_is_taken_is_told_in_one_sentence() -> None:
 
         with pytest.raises(LabError, match=r"cannot listen on port \d+ of the lab's hosts: address already in use"):
             asyncio.run(main())
+
+
+# In the simulated loop ---------------------------------------------------------------------------------------------
+
+
+async def probe_all(lab: SimulatedLab) -> list[str]:
+    """Every domain of the list asked about at the same time, by the road's own dialogue; how each probe went."""
+    by_domain: dict[str, list[str]] = {}
+    for truth in lab.world.by_address.values():
+        local, _, domain = truth.address.partition("@")
+        if domain in lab.world.domains:
+            by_domain.setdefault(domain, []).append(local)
+
+    async def probe(domain: str, locals_: list[str]) -> str:
+        for _, host in (await lab.resolver.mx(domain)).records:
+            for address in (await lab.resolver.addresses(host)).addresses:
+                endpoint = Endpoint(host=host, address=address, port=lab.port)
+                try:
+                    connection = await connect(endpoint, hello="prober.example", timeouts=PhaseTimeouts.all(60))
+                except DialogueError as error:
+                    return f"{domain} {error}"
+                rcpts = [Rcpt(Address(local, domain), {}) for local in locals_]
+                found = await connection.probe(Mail(NULL, {}), rcpts)
+                await connection.quit()
+                return f"{domain} {[str(one.reply or one.detail) for one in found.recipients]}"
+        return f"{domain} has no host"
+
+    tasks = [asyncio.create_task(probe(domain, locals_)) for domain, locals_ in by_domain.items()]
+    done, _ = await asyncio.wait(tasks)
+    return [task.result() for task in done]
+
+
+def test_the_same_seed_gives_the_same_run_to_the_last_event() -> None:
+    def once() -> tuple[list[str], list[Event]]:
+        log = LabLog()
+        world = build_world(5, addresses=400)
+        return simulate(probe_all, world, LabSettings(latency=Latency(0.05), link_s=0.001), log=log), list(log.events)
+
+    first, second = once(), once()
+    assert first == second and len(first[1]) > 300

@@ -11,6 +11,8 @@ from postroad.smtp.address import Address
 
 MAX_REMEMBERED = 200_000
 """Triplets a host keeps; the oldest is forgotten."""
+MAX_NETWORKS = 10_000
+"""Networks whose rate a host keeps in mind."""
 
 
 def network_of(address: str) -> str:
@@ -54,7 +56,7 @@ class Greylisting(Personality):
                 self._first_seen.popitem(last=False)
             return self.options["delay_s"]
         left = since + self.options["delay_s"] - now
-        if left <= 0:
+        if left <= 0 and passes and len(self._passed) < MAX_REMEMBERED:
             self._passed[network] = self._passed.get(network, 0) + 1
         return left
 
@@ -99,11 +101,13 @@ class RateLimited(Personality):
 
     def __init__(self, manner: Manner, directory: Directory, options: Options) -> None:
         super().__init__(manner, directory, options)
-        self._times: dict[str, deque[float]] = {}
+        self._times: OrderedDict[str, deque[float]] = OrderedDict()
 
     def rcpt(self, talk: Talk, now: float, address: Address) -> Action:
         limit = max(1, int(self.options["recipients_in"]))
         times = self._times.setdefault(network_of(talk.peer), deque(maxlen=limit))
+        if len(self._times) > MAX_NETWORKS:
+            self._times.popitem(last=False)
         if len(times) == limit and now - times[0] < self.options["window_s"]:
             return self.say("slow_down" if self.options["closes"] else "rate", talk)
         times.append(now)
@@ -126,7 +130,9 @@ class FewConnections(Personality):
         return super().greet(talk, now)
 
     def end(self, talk: Talk) -> None:
-        self._open[talk.peer] = self._open.get(talk.peer, 1) - 1
+        self._open[talk.peer] -= 1
+        if not self._open[talk.peer]:
+            del self._open[talk.peer]
 
 
 class ShortSessions(Personality):

@@ -21,6 +21,8 @@ SILENCE_S = 10.0
 TCP_IDLE_S = 30.0
 MAX_TCP = 100
 """Connections of DNS clients at a time."""
+BURST_OCTETS = 4_194_304
+"""Asked of the system for questions that come at once; it may grant less."""
 _TRIES = 20
 """Ports tried, until one is free for both UDP and TCP."""
 
@@ -209,6 +211,7 @@ def _same_port(host: str, port: int) -> tuple[socket.socket, socket.socket]:
         stream = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BURST_OCTETS)
             datagrams.bind((host, port))
             stream.bind((host, datagrams.getsockname()[1]))
             stream.listen(MAX_TCP)

@@ -35,6 +35,8 @@ from postroad.lab.zone import name_of
 from postroad.net.tls import make_self_signed, server_context
 
 BACKLOG = 512
+MAX_PEERS = 10_000
+"""Clients whose name in DNS is remembered."""
 UNANSWERED_FILL = 4
 """Connections that fill the queue of a host that never answers."""
 _TRIES = 20
@@ -83,6 +85,8 @@ class Hosts:
 
     def _name_of(self, peer: str) -> str:
         if peer not in self._names:
+            if len(self._names) >= MAX_PEERS:
+                self._names.clear()
             self._names[peer] = name_of(self._world.zone, peer)
         return self._names[peer]
 
