@@ -70,6 +70,9 @@ PURE = (
     "verify.judge",
     "verify.again",
     "verify.emailverify",
+    "verify.domain_facts",
+    "verify.inquiry",
+    "verify.welcome",
     "config.judge",
 )
 SURROUNDINGS = {

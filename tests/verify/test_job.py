@@ -18,7 +18,8 @@ from postroad.net.resolver import AddressAnswer, DnsStatus, MxAnswer, Resolver
 from postroad.road.throttle import BackOff
 from postroad.smtp.address import NULL, Address
 from postroad.store.results import InputRow, ResultStore
-from postroad.verify.job import Job, VerifySettings, doubts
+from postroad.verify.job import Job, doubts
+from postroad.verify.settings import VerifySettings
 from postroad.verify.source import MemorySource, StoredSource, canonical, stored_verdicts
 from postroad.verify.verdict import Verdict
 
@@ -29,7 +30,10 @@ SETTINGS = VerifySettings(
     timeouts=PhaseTimeouts.all(5),
     idle_s=0.05,
     back_off=BackOff(first_s=0.01, ceiling_s=0.05),
+    wait_s=0.0,
+    is_asking_at_random=False,
 )
+"""Each address asked once, and nothing else: what is waited for and made up has tests of its own."""
 
 
 def known(*locals_: str) -> Callable[[str, int], bytes | None]:

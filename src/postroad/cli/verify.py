@@ -28,7 +28,7 @@ from postroad.cli.settings import fail
 from postroad.clock import SystemClock
 from postroad.config.judge import is_ip, split_host_port
 from postroad.events import escaped
-from postroad.net.endpoint import PhaseTimeouts, TlsMode
+from postroad.net.endpoint import Egress, PhaseTimeouts, TlsMode
 from postroad.net.hostname import machine_name
 from postroad.net.listen import ListenError, check_source
 from postroad.net.resolver import DnsResolver
@@ -36,10 +36,12 @@ from postroad.smtp.address import NULL, Address, AddressError
 from postroad.store.results import ResultStore, Run
 from postroad.store.spool import SpoolError, SpoolLocked
 from postroad.store.sqlite import FileLock
-from postroad.verify.job import Job, VerifySettings, doubts
+from postroad.verify.job import Job, doubts
 from postroad.verify.lines import ListError
-from postroad.verify.lists import BadRow, ListReader
+from postroad.verify.lists import ListReader
 from postroad.verify.report import FORMATS, evidence_line, summary
+from postroad.verify.rows import BadRow
+from postroad.verify.settings import VerifySettings
 from postroad.verify.source import MemorySource, Source, StoredSource, add_list, stored_verdicts
 from postroad.verify.verdict import Judgement, Verdict
 
@@ -129,7 +131,7 @@ def command(subjects: tuple[str, ...], style: str | None, output: Path | None, *
         mail_from=options["mail_from"],
         port=options["port"],
         tls=TlsMode(options["tls"]),
-        source_address=options["source_address"],
+        egress=(Egress(source_address=options["source_address"]),),
         allow_private=options["allow_private"],
         connections=options["connections"],
         per_site=options["per_site"],

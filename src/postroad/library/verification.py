@@ -14,7 +14,8 @@ from postroad.net.endpoint import PhaseTimeouts
 from postroad.net.hostname import machine_name
 from postroad.net.resolver import DnsResolver, Resolver
 from postroad.smtp.address import NULL, Address
-from postroad.verify.job import Job, VerifySettings
+from postroad.verify.job import Job
+from postroad.verify.settings import VerifySettings
 from postroad.verify.source import MemorySource
 from postroad.verify.verdict import Verdict
 

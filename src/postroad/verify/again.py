@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from postroad.meaning.backoff import HINT_MARGIN_S, Chance
-from postroad.smtp.outcome import Phase
 from postroad.verify.judge import Reading, Step
 from postroad.verify.verdict import Judgement
 

@@ -1,64 +1,68 @@
 """A whole verification: addresses from a source, over the plan and the prober, to verdicts that are kept.
 
-Memory is bounded by the window of addresses held at a time, the network by the number of connections. Verdicts are
-recorded soon after they are found, so that a run that is stopped or killed goes on where it was. Prints nothing:
-progress and notices go to whom it may concern by callbacks. Used by the verify command and by `library.verification`.
+Memory is bounded by the windows of addresses held at a time, the network by the number of connections. Verdicts are
+recorded soon after they are found, so that a run that is stopped or killed goes on where it was. What an answer means
+and what follows from it is inquiry's; this module moves things along. Prints nothing: progress and notices go to whom
+it may concern by callbacks. Used by the verify command and by `library.verification`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from zlib import crc32
 
-from postroad.net.endpoint import PhaseTimeouts, TlsMode
+from postroad.clock import Clock, SystemClock
+from postroad.net.dialogue import connect
 from postroad.net.resolver import DnsStatus, Resolver
 from postroad.road.policy import TlsPolicy
-from postroad.road.pool import Pool, PoolSettings
+from postroad.road.pool import Connector, Pool, PoolSettings
 from postroad.road.route import Route, RouteFailure, Router
 from postroad.road.site import SiteLimits, SitePresets
-from postroad.road.throttle import BackOff
-from postroad.smtp.address import NULL, Address, NullPath
+from postroad.smtp.address import Address
 from postroad.smtp.outcome import Phase
 from postroad.verify.address import BadAddress, check
-from postroad.verify.plan import Batch, Item, Plan
+from postroad.verify.block_lists import listed_by
+from postroad.verify.data_lists import DataLists
+from postroad.verify.inquiry import Inquiry, Settled
+from postroad.verify.judge import Step, bad_syntax
+from postroad.verify.memory import Memory, NoMemory
+from postroad.verify.plan import Batch, Item, Plan, Share
 from postroad.verify.probe import Answer, Asked, Prober, route_answer
+from postroad.verify.reach import Reach
+from postroad.verify.settings import VerifySettings
 from postroad.verify.source import Source
-from postroad.verify.judge import Known, bad_syntax, judge
-from postroad.verify.verdict import Traits, Verdict
+from postroad.verify.traits import describe
+from postroad.verify.verdict import Verdict
 
 FEED = 1000
 """Addresses taken from the source at a time."""
 FLUSH_AT = 500
 FLUSH_S = 0.5
 ROUTES_AT_A_TIME = 100
-CLOSED_AFTER = 5
-"""Hosts that time out, while nobody answers, before a closed port is suspected aloud."""
+DNS_AGAIN_S = 30.0
+"""After this a domain of which DNS gave no answer is looked for once more."""
+BATCHES_FOR_CONNECTIONS = 4
+"""Batches under way for each connection: those that wait out the pace of a slow site do not hold up the others."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifySettings:
-    """How addresses are asked about."""
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where a domain's mail goes, and what was found on the way."""
 
-    hello: str
-    mail_from: Address | NullPath = NULL
-    port: int = 25
-    tls: TlsMode = TlsMode.OPPORTUNISTIC
-    source_address: str | None = None
-    allow_private: bool = False
-    connections: int = 50
-    per_site: int = 2
-    """Connections to one site at a time."""
-    recipients_per_session: int = 50
-    timeouts: PhaseTimeouts = field(default_factory=lambda: PhaseTimeouts.all(60.0, connect_s=15.0))
-    window: int = 50_000
-    """Addresses held in memory."""
-    idle_s: float = 2.0
-    longest_pause_s: float = 60.0
-    """A site that is to be left alone for longer is not waited for."""
-    back_off: BackOff = field(default_factory=BackOff)
+    route: Route | RouteFailure
+    listed_by: str = ""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One way out: its own connections and limits."""
+
+    pool: Pool
+    prober: Prober
 
 
 class Job:
@@ -71,67 +75,82 @@ class Job:
         source: Source,
         *,
         rng: random.Random,
+        lists: DataLists | None = None,
+        memory: Memory | None = None,
+        clock: Clock | None = None,
+        connector: Connector = connect,
         on_progress: Callable[[int], None] = lambda count: None,
         on_notice: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self.settings = settings
         self.counts: Counter[str] = Counter()
         """Verdicts of this run, by `Verdict.state`."""
-        self._source = source
-        self._on_progress = on_progress
-        self._reach = _Reach(settings.port, on_notice)
-        self._plan = Plan(batch_size=settings.recipients_per_session, per_site=settings.per_site)
-        self._router = Router(
-            resolver,
-            rng=rng,
-            port=settings.port,
-            source_address=settings.source_address,
-            allow_private=settings.allow_private,
-            tls=TlsPolicy(settings.tls),
-            presets=SitePresets(
-                SiteLimits(
-                    connections=settings.per_site,
-                    messages_per_connection=settings.recipients_per_session,
-                    recipients_per_message=settings.recipients_per_session,
-                    idle_s=settings.idle_s,
-                )
-            ),
-        )
-        self._routes: dict[str, Route] = {}
-        self._found: list[tuple[int, Verdict]] = []
-        self._flushed_at = 0.0
         self.is_stopping = False
         """Whether `stop` was called."""
+        self.is_port_closed = False
+        """Whether nobody could be reached at all, so that the run was given up."""
+        self._source = source
+        self._lists = DataLists.load() if lists is None else lists
+        self._memory = memory or NoMemory()
+        self._clock = clock or SystemClock()
+        self._on_progress = on_progress
+        self._on_notice = on_notice
+        self._resolver = resolver
+        self._reach = Reach(connector, settings.port, by_proxy=any(one.proxy for one in settings.egress))
+        self._plan = Plan()
+        self._inquiry = Inquiry(
+            rng=rng,
+            wait_s=settings.wait_s,
+            describe=lambda address: describe(address, self._lists),
+            is_asking_at_random=settings.is_asking_at_random,
+        )
+        presets = SitePresets(_limits(settings), operator=self._lists.providers.probe_operator)
+        self._routers = [
+            Router(
+                resolver,
+                rng=rng,
+                port=settings.port,
+                egress=egress,
+                allow_private=settings.allow_private,
+                tls=TlsPolicy(settings.tls),
+                presets=presets,
+            )
+            for egress in settings.egress
+        ]
+        self._lanes: list[_Lane] = []
+        self._routes: dict[str, Route] = {}
+        self._found: list[tuple[int, Verdict]] = []
+        self._new: list[Verdict] = []
+        """Those among them that were found by asking."""
+        self._flushed_at = 0.0
         self._is_fed = False
-        self._routing: dict[asyncio.Task[Route | RouteFailure], str] = {}
+        self._routing: dict[asyncio.Task[_Way], str] = {}
         self._probing: dict[asyncio.Task[Asked], Batch] = {}
         self._unrouted: list[str] = []
+        self._unrouted_later: deque[tuple[float, str]] = deque()
+        """Domains of which DNS gave no answer: when they are looked for again."""
+        self._asked_dns: dict[str, None] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Addresses put off until later: greylisted, or at a site in trouble."""
+        return self._plan.deferred
 
     async def run(self) -> None:
         """Until every address has a verdict, or `stop`; what was found is recorded in any case."""
-        settings = self.settings
-        pool = Pool(
-            PoolSettings(
-                hello=settings.hello,
-                timeouts=settings.timeouts,
-                connections=settings.connections,
-                longest_pause_s=settings.longest_pause_s,
-                back_off=settings.back_off,
-            ),
-            self._router.endpoints,
-        )
-        prober = Prober(pool, mail_from=settings.mail_from, session_size=settings.recipients_per_session)
+        self._lanes = [self._lane(router) for router in self._routers]
         try:
-            while await self._advance(prober):
+            while await self._advance():
                 pass
+            if not self.is_stopping and self._reach.is_closed(self._now(), is_over=True):
+                self._tell_closed()
         finally:
             tasks = [*self._routing, *self._probing]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._flush()
-            await pool.close()
-        self._reach.conclude()
+            await asyncio.gather(*(lane.pool.close() for lane in self._lanes))
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Begin nothing more; what is being asked may end within `grace_s`."""
@@ -144,131 +163,272 @@ class Job:
         for probing in self._probing:
             probing.cancel()
 
-    async def _advance(self, prober: Prober) -> bool:
+    def _lane(self, router: Router) -> _Lane:
+        settings = self.settings
+        pool = Pool(
+            PoolSettings(
+                hello=settings.hello,
+                timeouts=settings.timeouts,
+                connections=settings.connections,
+                longest_pause_s=0.0,
+                back_off=settings.back_off,
+            ),
+            router.endpoints,
+            connector=self._reach.connect,
+        )
+        prober = Prober(
+            pool,
+            mail_from=settings.mail_from,
+            session_size=settings.recipients_per_session,
+            wall=self._clock.wall,
+        )
+        return _Lane(pool, prober)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _advance(self) -> bool:
         """Begin what may begin, and wait until something ends. False when all is done."""
         if not self.is_stopping:
             await self._feed()
-            self._begin(prober)
-        tasks: list[asyncio.Task[Route | RouteFailure] | asyncio.Task[Asked]] = [*self._routing, *self._probing]
-        if not tasks:
+            self._begin()
+        tasks: list[asyncio.Task[_Way] | asyncio.Task[Asked]] = [*self._routing, *self._probing]
+        timeout = self._patience()
+        if tasks:
+            done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        elif timeout is not None and not self.is_stopping:
+            done = set()
+            await asyncio.sleep(timeout)
+        else:
             return False
-        done, _ = await asyncio.wait(
-            tasks, timeout=FLUSH_S if self._found else None, return_when=asyncio.FIRST_COMPLETED
-        )
         for task in done:
             if task in self._routing:
                 self._end_routing(task)  # type: ignore[arg-type]
             else:
                 self._end_probing(task)  # type: ignore[arg-type]
-        now = asyncio.get_running_loop().time()
+        now = self._now()
+        if not self.is_stopping and self._reach.is_closed(now):
+            self._give_up_closed()
         if len(self._found) >= FLUSH_AT or now - self._flushed_at >= FLUSH_S:
             self._flushed_at = now
             await self._flush()
         return True
 
+    def _patience(self) -> float | None:
+        """How long something may take to end before something else is to be done; None: as long as it takes."""
+        now = self._now()
+        due = self._plan.next_time()
+        waits = [
+            FLUSH_S if self._found else None,
+            None if due is None else max(0.01, due - now),
+            self._reach.next_look(now),
+            max(0.01, self._unrouted_later[0][0] - now) if self._unrouted_later else None,
+        ]
+        known = [wait for wait in waits if wait is not None]
+        return min(known) if known else None
+
+    # Feeding --------------------------------------------------------------------------------------------------
+
     async def _feed(self) -> None:
-        while not self._is_fed and not self.is_stopping and self._plan.size < self.settings.window:
+        settings = self.settings
+        while (
+            not self._is_fed
+            and not self.is_stopping
+            and self._plan.size - self._plan.deferred + self._inquiry.held < settings.window
+            and self._plan.deferred < settings.deferred
+        ):
             taken = await self._source.take(FEED)
             self._is_fed = not taken
+            addresses: list[tuple[int, Address]] = []
             for number, text in taken:
                 checked = check(text)
                 if isinstance(checked, BadAddress):
                     self._keep(number, bad_syntax(text, checked.fault))
-                elif self._plan.add(Item(number, checked)):
-                    self._unrouted.append(checked.domain)
+                else:
+                    addresses.append((number, checked))
+            remembered = await self._memory.recall([address for _, address in addresses])
+            for number, address in addresses:
+                verdict = remembered.get(str(address))
+                if verdict is not None:
+                    self._keep(number, verdict, is_new=False)
+                elif self._plan.add(Item(number, address)):
+                    self._unrouted.append(address.domain)
             if len(self._found) >= FLUSH_AT:
                 await self._flush()
 
-    def _begin(self, prober: Prober) -> None:
+    def _begin(self) -> None:
         loop = asyncio.get_running_loop()
+        while self._unrouted_later and self._unrouted_later[0][0] <= self._now():
+            self._unrouted.append(self._unrouted_later.popleft()[1])
         while self._unrouted and len(self._routing) < ROUTES_AT_A_TIME:
             domain = self._unrouted.pop()
-            self._routing[loop.create_task(self._router.route(domain))] = domain
-        while len(self._probing) < self.settings.connections:
-            batch = self._plan.next_batch()
+            self._routing[loop.create_task(self._find_way(domain))] = domain
+        most = self.settings.connections * len(self._lanes) * BATCHES_FOR_CONNECTIONS
+        while len(self._probing) < most:
+            batch = self._plan.next_batch(self._now())
             if batch is None:
                 break
-            self._probing[loop.create_task(prober.ask(self._routes[batch.domain], batch.items))] = batch
+            refusal = self._inquiry.refusal(batch.site)
+            if refusal is not None:
+                self._keep_all(self._inquiry.answer_all(batch.domain, batch.items, refusal))
+                self._finish(batch)
+                continue
+            # The made-up recipient goes last: a host that takes offence at it has then answered the others.
+            items = sorted(batch.items, key=lambda item: item.id < 0)
+            prober = self._lanes[self._lane_number(self._routes[batch.domain])].prober
+            self._probing[loop.create_task(prober.ask(self._routes[batch.domain], items))] = batch
 
-    def _end_routing(self, task: asyncio.Task[Route | RouteFailure]) -> None:
+    def _lane_number(self, route: Route) -> int:
+        """Always the same for a site, or for a domain where sites are split: greylisting hosts know us again."""
+        name = route.domain if self.settings.splits_sites else route.site.key
+        return crc32(name.encode()) % len(self._lanes)
+
+    # Routing --------------------------------------------------------------------------------------------------
+
+    async def _find_way(self, domain: str) -> _Way:
+        router = self._routers[0]
+        route = await router.route(domain)
+        if isinstance(route, RouteFailure) or not self.settings.block_lists:
+            return _Way(route)
+        endpoints = await router.endpoints(route, route.hosts[0])
+        if isinstance(endpoints, RouteFailure):
+            return _Way(route)
+        return _Way(route, await listed_by(self._resolver, endpoints[0].address, self.settings.block_lists))
+
+    def _end_routing(self, task: asyncio.Task[_Way]) -> None:
         domain = self._routing.pop(task)
         if task.cancelled():
             return
-        found = task.result()
-        if isinstance(found, Route):
-            self._routes[domain] = found
-            self._plan.place(domain, found.site.key)
+        way = task.result()
+        if isinstance(way.route, RouteFailure):
+            self._no_route(domain, way.route)
             return
-        answer = route_answer(found)
-        for item in self._plan.give_up(domain):
-            self._settle(item, answer, ())
+        route = way.route
+        self._routes[domain] = route
+        hosts = [host.name for host in route.hosts]
+        provider = self._lists.providers.of(hosts)
+        facts = self._inquiry.facts(domain)
+        self._memory.recall_domain(domain, facts)
+        if way.listed_by:
+            facts.is_listed = True
+        if provider is not None and domain in provider.domains and not facts.is_settled:
+            # Everybody knows that gmail.com refuses whom it does not have: no stranger's name is needed to show it.
+            facts.catch_all, facts.is_settled = False, True
+        for item in self._inquiry.open_domain(
+            domain,
+            mx=() if route.is_implicit else tuple(hosts),
+            provider="" if provider is None else provider.key,
+            answers="honest" if provider is None else str(provider.answers),
+            is_parked=provider is not None and provider.kind == "parked",
+        ):
+            self._plan.add(item, is_first=True)
+        key = f"{route.site.key} {self._lane_number(route)}" if self.settings.splits_sites else route.site.key
+        self._plan.place(domain, key, _share(route.site.limits, self.settings))
+
+    def _no_route(self, domain: str, failure: RouteFailure) -> None:
+        if not failure.is_permanent and domain not in self._asked_dns and self.settings.wait_s >= DNS_AGAIN_S:
+            self._asked_dns[domain] = None
+            self._unrouted_later.append((self._now() + DNS_AGAIN_S, domain))
+            return
+        self._asked_dns.pop(domain, None)
+        self._no_way(domain, route_answer(failure, self._clock.wall()))
+
+    def _no_way(self, domain: str, answer: Answer) -> None:
+        items = self._plan.give_up(domain)
+        self._keep_all(self._inquiry.answer_all(domain, items, answer))
+
+    # Probing --------------------------------------------------------------------------------------------------
 
     def _end_probing(self, task: asyncio.Task[Asked]) -> None:
         batch = self._probing.pop(task)
         if task.cancelled():
             return
-        asked = task.result()
-        route = self._routes[batch.domain]
-        mx = () if route.is_implicit else tuple(host.name for host in route.hosts)
-        for item in batch.items:
-            answer = asked.answers.get(item.id)
-            if answer is not None:
-                self._settle(item, answer, mx)
-        rest: tuple[Item, ...] = ()
-        if asked.is_unreachable:
-            rest = self._plan.give_up(batch.domain)
-            answer = next(iter(asked.answers.values()))
-            for item in rest:
-                self._settle(item, answer, mx)
-        self._plan.finished(batch, asked.again)
+        asked, now = task.result(), self._now()
+        if asked.pause_s is not None:
+            self._plan.pause(batch.site, now + asked.pause_s)
+            self._inquiry.note_pause(batch.site, now)
+            self._finish(batch, again=batch.items)
+            return
+        outcome = self._inquiry.hear(batch, asked, now)
+        self._keep_all(outcome.settled)
+        if outcome.gives_up is not None:
+            self._no_way(batch.domain, outcome.gives_up)
+        if outcome.rest_until is not None:
+            self._plan.defer(batch.domain, outcome.rest_until)
+        for item in outcome.first:
+            self._plan.add(item, is_first=True)
+        self._finish(batch, again=outcome.again, later=outcome.later)
+        if self._inquiry.refusal(batch.site) is not None:
+            self._plan.recall(batch.site)
+
+    def _finish(self, batch: Batch, again: Iterable[Item] = (), later: Iterable[tuple[float, Item]] = ()) -> None:
+        self._plan.finished(batch, again, later)
         if not self._plan.holds(batch.domain):
-            del self._routes[batch.domain]
+            self._routes.pop(batch.domain, None)
+            self._memory.note_domain(batch.domain, self._inquiry.facts(batch.domain))
+            self._inquiry.close_domain(batch.domain)
 
-    def _settle(self, item: Item, answer: Answer, mx: tuple[str, ...]) -> None:
-        text = str(item.address)
-        self._reach.note(answer)
-        self._keep(item.id, judge(text, answer.steps, answer.decided_by, Known(mx=mx, traits=Traits(normalised=text))))
+    def _give_up_closed(self) -> None:
+        """Nobody can be reached: what is open stays open where it can be gone on with, and is `unknown` elsewhere."""
+        self._tell_closed()
+        if not self._source.is_resumable:
+            step = Step(
+                phase=Phase.CONNECT,
+                reason="connect_failed",
+                detail=f"no mail host at all can be reached on port {self.settings.port} from here",
+                at=self._clock.wall(),
+            )
+            answer = Answer((step,), step)
+            for batch in [*self._probing.values()]:
+                self._keep_all(self._inquiry.answer_all(batch.domain, batch.items, answer))
+            for domain in self._plan.domains():
+                self._keep_all(self._inquiry.answer_all(domain, self._plan.give_up(domain), answer))
+        self.stop(0.0)
 
-    def _keep(self, number: int, verdict: Verdict) -> None:
+    def _tell_closed(self) -> None:
+        self.is_port_closed = True
+        self._on_notice(self._reach.notice())
+
+    # Keeping --------------------------------------------------------------------------------------------------
+
+    def _keep_all(self, settled: Iterable[Settled]) -> None:
+        for one in settled:
+            self._keep(one.id, one.verdict)
+
+    def _keep(self, number: int, verdict: Verdict, *, is_new: bool = True) -> None:
         self.counts[verdict.state] += 1
         self._found.append((number, verdict))
+        if is_new:
+            self._new.append(verdict)
 
     async def _flush(self) -> None:
         found, self._found = self._found, []
+        new, self._new = self._new, []
         if found:
             await self._source.record(found)
+            await self._memory.keep(new)
             self._on_progress(len(found))
 
 
-class _Reach:
-    """Whether anybody can be reached at all: a closed port is said once, not once for each address."""
+def _limits(settings: VerifySettings) -> SiteLimits:
+    return SiteLimits(
+        connections=settings.per_site,
+        messages_per_connection=settings.recipients_per_session,
+        recipients_per_message=settings.recipients_per_session,
+        recipients_per_connection=settings.recipients_per_session,
+        recipients_per_minute=settings.recipients_per_minute,
+        idle_s=settings.idle_s,
+    )
 
-    def __init__(self, port: int, on_notice: Callable[[str], None]) -> None:
-        self._port = port
-        self._on_notice = on_notice
-        self._silent: set[str] = set()
-        self._is_settled = False
 
-    def note(self, answer: Answer) -> None:
-        """Take what one address met with."""
-        if self._is_settled:
-            return
-        for step in answer.steps:
-            if step.phase is Phase.CONNECT and "timed out" in step.detail:
-                self._silent.add(step.address)
-            elif step.host and (step.phase is not Phase.CONNECT or "refused" in step.detail):
-                self._is_settled = True
-        if len(self._silent) >= CLOSED_AFTER:
-            self.conclude()
-
-    def conclude(self) -> None:
-        """Say it, if it is so."""
-        if len(self._silent) > 1 and not self._is_settled:  # one silent host may just be down
-            self._is_settled = True
-            self._on_notice(
-                f"No mail host can be reached on port {self._port}: every connection timed out. Most likely this"
-                " network closes that port, as many providers do; verify from a machine where it is open."
-            )
+def _share(limits: SiteLimits, settings: VerifySettings) -> Share:
+    sizes = [settings.recipients_per_session, limits.recipients_per_message]
+    if limits.recipients_per_connection is not None:
+        sizes.append(limits.recipients_per_connection)
+    if limits.recipients_per_minute is not None:
+        sizes.append(int(limits.recipients_per_minute))
+    return Share(batches=limits.connections, batch_size=max(1, min(sizes)))
 
 
 async def doubts(settings: VerifySettings, resolver: Resolver) -> list[str]:

@@ -8,7 +8,7 @@ open is `unknown`, and the reason says why. Pure: probe does the asking, `meanin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from postroad.meaning.classify import Kind, Meaning, classify
 from postroad.smtp.outcome import Phase
@@ -71,7 +71,7 @@ class Step:
 class Known:
     """What is known beside the steps: of the address without asking, and of its domain."""
 
-    traits: Traits = Traits()
+    traits: Traits = field(default_factory=Traits)
     mx: tuple[str, ...] = ()
     provider: str = ""
     answers: str = _HONEST

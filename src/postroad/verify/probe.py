@@ -1,13 +1,13 @@
 """Asking one site about a batch of addresses: MAIL, RCPT…, RSET, over the road that deliveries take.
 
 A session holds at most so many recipients as the settings, the site and the host (LIMITS RCPTMAX) allow; never DATA
-or BDAT (C-15). A host that was asked too much tells it, and is then left alone for a while by the pool (V-09).
-What an answer is worth is verdict's business. Used by job.
+or BDAT (C-15). A host that was asked too much tells it, and is then left alone for a while by the pool (V-09); what
+it says of mailboxes after such a sign is not believed (V-06). What an answer is worth is judge's business. Used by job.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -19,8 +19,8 @@ from postroad.smtp.address import Address, NullPath
 from postroad.smtp.command import Mail, Rcpt
 from postroad.smtp.errors import LocalProtocolError
 from postroad.smtp.outcome import Phase, RecipientResult
-from postroad.verify.plan import Item
 from postroad.verify.judge import Step
+from postroad.verify.plan import Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +37,43 @@ class Asked:
 
     answers: dict[int, Answer]
     again: tuple[Item, ...] = ()
+    distrusted: tuple[Item, ...] = ()
+    """Those whose answer came after the site had shown that it does not want us (V-06); it is among the answers."""
     is_unreachable: bool = False
     """No connection could be had: the rest of the domain need not be tried now."""
+    pause_s: float | None = None
+    """The site is to be left alone for so long, and nobody was asked."""
 
 
 class Prober:
-    """Asks by `pool`, as `mail_from`. `session_size`: recipients in one session, over all its transactions."""
+    """Asks by `pool`, as `mail_from`. `session_size`: recipients in one session, over all its transactions.
 
-    def __init__(self, pool: Pool, *, mail_from: Address | NullPath, session_size: int) -> None:
+    `wall`: the wall clock, for evidence.
+    """
+
+    def __init__(
+        self, pool: Pool, *, mail_from: Address | NullPath, session_size: int, wall: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self._pool = pool
         self._mail_from = mail_from
         self._session_size = session_size
+        self._wall = wall
         self._used: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()
         """Recipients asked about on each connection still open."""
 
     async def ask(self, route: Route, items: Sequence[Item]) -> Asked:
         """Ask about the items, all of that route's domain, in one session."""
         fresh_starts = 0
+        count = len(items)
         while True:
-            lease = self._pool.try_acquire(route) or await self._pool.acquire(route)
+            lease = self._pool.try_acquire(route, count) or await self._pool.acquire(route, count)
             if isinstance(lease, RouteFailure):
-                return _nobody_asked(items, route_answer(lease))
+                return _nobody_asked(items, route_answer(lease, self._wall()))
             if isinstance(lease, ConnectFailure):
-                return _nobody_asked(items, _unconnected(lease, route))
+                answer = self._unconnected(lease, route)
+                if lease.retry_after_s is not None:
+                    return Asked({}, tuple(items), pause_s=lease.retry_after_s)
+                return _nobody_asked(items, answer)
             was_used = lease.connection.transactions > 0
             asked, was_closed = await self._use(lease, route, items)
             if not (was_closed and was_used and fresh_starts < MAX_FRESH_STARTS):
@@ -69,42 +83,44 @@ class Prober:
     async def _use(self, lease: Lease, route: Route, items: Sequence[Item]) -> tuple[Asked, bool]:
         """One transaction on a lease, or two where some local parts need SMTPUTF8; the lease is given back."""
         connection = lease.connection
+        session_size = min(self._session_size, route.site.limits.recipients_per_connection or self._session_size)
         is_reusable = False
         try:
-            batch = items[: self._room(connection, route)]
+            room = session_size - self._used.get(connection, 0)
+            batch = items[: max(1, min(room, _most(connection, route)))]
             again = list(items[len(batch) :])
             answers: dict[int, Answer] = {}
+            distrusted: list[Item] = []
             was_closed = False
             has_trouble = False
             for group, is_utf8 in _by_need(batch):
+                if has_trouble or not connection.is_open:
+                    again.extend(group)
+                    continue
                 if is_utf8 and not connection.capabilities.has("SMTPUTF8"):
                     detail = "the host does not offer SMTPUTF8"
                     answers.update(_everyone(group, self._step(connection, Phase.EHLO, detail, "smtputf8_needed")))
                     continue
                 found = await self._transact(connection, group, is_utf8=is_utf8)
                 was_closed = was_closed or is_stale(found)
-                has_trouble = has_trouble or any(is_unwelcome(result) for result in found)
                 repeated = _unheard(found)
                 for index, (item, result) in enumerate(zip(group, found, strict=True)):
                     if index in repeated:
                         again.append(item)
-                    else:
-                        step = self._step(connection, result.phase, result.detail, result=result)
-                        answers[item.id] = Answer((step,), step)
+                        continue
+                    step = self._step(connection, result.phase, result.detail, result=result)
+                    answers[item.id] = Answer((step,), step)
+                    if has_trouble and result.phase is Phase.RCPT:
+                        distrusted.append(item)
+                    has_trouble = has_trouble or is_unwelcome(result)
+                has_trouble = has_trouble or any(is_unwelcome(result) for result in found)
             if has_trouble and not was_closed:
                 lease.trouble()
-            is_full = self._used.get(connection, 0) >= self._session_size
+            is_full = self._used.get(connection, 0) >= session_size
             is_reusable = connection.is_open and not is_full and not has_trouble
-            return Asked(answers, tuple(again)), was_closed
+            return Asked(answers, tuple(again), tuple(distrusted)), was_closed
         finally:
             lease.release(reusable=is_reusable)
-
-    def _room(self, connection: Connection, route: Route) -> int:
-        limits = [self._session_size - self._used.get(connection, 0), route.site.limits.recipients_per_message]
-        told = connection.capabilities.limits.get("RCPTMAX")
-        if told is not None:
-            limits.append(told)
-        return max(1, min(limits))
 
     async def _transact(
         self, connection: Connection, group: Sequence[Item], *, is_utf8: bool
@@ -136,21 +152,22 @@ class Prober:
             address=endpoint.address,
             port=endpoint.port,
             reason=reason,
+            at=self._wall(),
         )
 
+    def _unconnected(self, failure: ConnectFailure, route: Route) -> Answer:
+        now = self._wall()
+        steps = {id(attempt): _attempt_step(attempt, route, now) for attempt in failure.attempts}
+        return Answer(tuple(steps.values()), steps[id(failure.last)])
 
-def route_answer(failure: RouteFailure) -> Answer:
+
+def route_answer(failure: RouteFailure, at: float = 0.0) -> Answer:
     """What it means that there is no way to a domain: our own words, so no reply of anybody's."""
-    step = Step(phase=Phase.DNS, detail=failure.reply.text, reason=failure.reason)
+    step = Step(phase=Phase.DNS, detail=failure.reply.text, reason=failure.reason, at=at)
     return Answer((step,), step)
 
 
-def _unconnected(failure: ConnectFailure, route: Route) -> Answer:
-    steps = {id(attempt): _attempt_step(attempt, route, failure) for attempt in failure.attempts}
-    return Answer(tuple(steps.values()), steps[id(failure.last)])
-
-
-def _attempt_step(attempt: HostAttempt, route: Route, failure: ConnectFailure) -> Step:
+def _attempt_step(attempt: HostAttempt, route: Route, at: float) -> Step:
     return Step(
         phase=attempt.phase,
         reply=attempt.reply,
@@ -158,8 +175,15 @@ def _attempt_step(attempt: HostAttempt, route: Route, failure: ConnectFailure) -
         host=attempt.host,
         address=attempt.address,
         port=route.port if attempt.host else 0,
-        reason="site_paused" if failure.retry_after_s is not None else "",
+        at=at,
     )
+
+
+def _most(connection: Connection, route: Route) -> int:
+    """Recipients that one transaction may name."""
+    told = connection.capabilities.limits.get("RCPTMAX")
+    most = route.site.limits.recipients_per_message
+    return most if told is None else min(most, told)
 
 
 def _nobody_asked(items: Sequence[Item], answer: Answer) -> Asked:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -110,7 +110,7 @@ class Verdict:
     verdict: Judgement
     reason: str
     """A key of REASONS."""
-    traits: Traits = Traits()
+    traits: Traits = field(default_factory=Traits)
     catch_all: bool | None = None
     """Whether the domain takes every recipient; None: not known."""
     provider: str = ""

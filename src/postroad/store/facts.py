@@ -1,0 +1,241 @@
+"""What is known of addresses and domains beyond one run: verdicts used again, suppression, outcomes of deliveries.
+
+Synchronous: call it in a thread; a lock lets one caller in at a time. Personal data goes by address or by age (V-10).
+Facts can be found again, so they are written without a sync for each. Raises SpoolError. Used by verify and by the
+suppress, bounce and verify commands.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from postroad.store.sqlite import DatabaseSettings, explain, open_database, roll_back
+
+ASKED_TOGETHER = 500
+"""Names looked up by one statement."""
+_SCHEMA = "facts"
+_SETTINGS = DatabaseSettings(synchronous="NORMAL", cache_kib=16 * 1024, checkpoint_pages=8000)
+
+
+class Cause(StrEnum):
+    """Why an address, or everything at a domain, is not to be mailed."""
+
+    BOUNCED = "bounced"
+    """Mail to it came back as undeliverable for good."""
+    DO_NOT_MAIL = "do_not_mail"
+    """A complaint, a spam trap, or a decision of ours."""
+    OPT_OUT = "opt_out"
+    """Its owner does not want mail."""
+    BLOCKED_DOMAIN = "blocked_domain"
+    """Nothing at this domain is to be mailed, nor asked about."""
+
+
+class DeliveryOutcome(StrEnum):
+    """What became of a message to an address."""
+
+    DELIVERED = "delivered"
+    BOUNCED = "bounced"
+    """Refused for good in the dialogue."""
+    BOUNCED_LATER = "bounced_later"
+    """Accepted, and sent back afterwards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suppressed:
+    """`name`: an address, or a domain. `added_at`: wall clock."""
+
+    name: str
+    cause: Cause
+    added_at: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedVerdict:
+    """`verdict`: JSON, the caller's own. Times by the wall clock."""
+
+    address: str
+    found_at: float
+    expires_at: float
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """What became of the last message to an address. `said`: the host's or the report's words."""
+
+    address: str
+    domain: str
+    at: float
+    outcome: DeliveryOutcome
+    said: str = ""
+
+
+class FactStore:
+    """Facts in one SQLite file (mode 0600), made where there is none."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._connection = open_database(path, _SCHEMA, _SETTINGS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    # Verdicts -------------------------------------------------------------------------------------------------
+
+    def keep_verdicts(self, verdicts: Iterable[CachedVerdict]) -> None:
+        """Keep them instead of what was known of their addresses."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO verdict (address, found_at, expires_at, verdict) VALUES (?, ?, ?, ?)",
+                [(one.address, one.found_at, one.expires_at, one.verdict) for one in verdicts],
+            )
+
+    def verdicts(self, addresses: Sequence[str], *, now: float) -> dict[str, str]:
+        """Address → verdict, of those that have one which has not expired."""
+        return dict(
+            self._by_names("SELECT address, verdict FROM verdict WHERE expires_at > ?", "address", addresses, now)
+        )
+
+    # Domains --------------------------------------------------------------------------------------------------
+
+    def keep_domain(self, domain: str, *, catch_all: bool | None, now: float) -> None:
+        """Note whether a domain takes every recipient."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO domain (domain, found_at, catch_all) VALUES (?, ?, ?)", (domain, now, catch_all)
+            )
+
+    def catch_all(self, domains: Sequence[str], *, since: float) -> dict[str, bool]:
+        """Domain → whether it takes every recipient, of those where that was found after `since`."""
+        found = self._by_names(
+            "SELECT domain, catch_all FROM domain WHERE catch_all IS NOT NULL AND found_at > ?",
+            "domain",
+            domains,
+            since,
+        )
+        return {domain: bool(catch_all) for domain, catch_all in found}
+
+    # Suppression ----------------------------------------------------------------------------------------------
+
+    def suppress(self, entries: Iterable[Suppressed]) -> int:
+        """Add them; one of the same name replaces the earlier. How many there were."""
+        rows = [(one.name, str(one.cause), one.added_at, one.note) for one in entries]
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO suppression VALUES (?, ?, ?, ?)", rows)
+        return len(rows)
+
+    def release(self, name: str) -> bool:
+        """Take an entry off the list; whether it was there."""
+        with self._transaction() as connection:
+            return bool(connection.execute("DELETE FROM suppression WHERE name = ?", (name,)).rowcount)
+
+    def suppressed(self, names: Sequence[str]) -> dict[str, Suppressed]:
+        """Name → entry, of the addresses and domains that are on the list."""
+        found = self._by_names("SELECT name, cause, added_at, note FROM suppression WHERE ?1 = ?1", "name", names, 0)
+        return {name: _suppressed(name, *rest) for name, *rest in found}
+
+    def suppressions(self) -> Iterator[Suppressed]:
+        """The whole list by name, read in pieces."""
+        after = ""
+        while True:
+            with self._transaction() as connection:
+                rows = connection.execute(
+                    "SELECT name, cause, added_at, note FROM suppression WHERE name > ? ORDER BY name LIMIT 1000",
+                    (after,),
+                ).fetchall()
+            for row in rows:
+                yield _suppressed(*row)
+                after = row[0]
+            if len(rows) < 1000:
+                return
+
+    # Deliveries -----------------------------------------------------------------------------------------------
+
+    def note_deliveries(self, deliveries: Iterable[Delivered]) -> None:
+        """Note what became of messages; a verdict that says otherwise is forgotten."""
+        rows = [(one.address, one.domain, one.at, str(one.outcome), one.said) for one in deliveries]
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO delivery VALUES (?, ?, ?, ?, ?)", rows)
+            connection.executemany("DELETE FROM verdict WHERE address = ?", [(row[0],) for row in rows])
+
+    def deliveries(self, addresses: Sequence[str]) -> dict[str, Delivered]:
+        """Address → the last outcome, of those that mail was sent to."""
+        found = self._by_names(
+            "SELECT address, domain, at, outcome, said FROM delivery WHERE ?1 = ?1", "address", addresses, 0
+        )
+        return {
+            address: Delivered(address=address, domain=domain, at=at, outcome=DeliveryOutcome(outcome), said=said)
+            for address, domain, at, outcome, said in found
+        }
+
+    def bounced_later(self, domains: Sequence[str]) -> dict[str, int]:
+        """Domain → addresses whose mail it took and then sent back."""
+        found: dict[str, int] = {}
+        for domain, count in self._by_names(
+            "SELECT domain, count(*) FROM delivery WHERE outcome = ?1", "domain", domains, "bounced_later", "GROUP BY 1"
+        ):
+            found[domain] = count
+        return found
+
+    # Forgetting -----------------------------------------------------------------------------------------------
+
+    def forget_address(self, address: str) -> int:
+        """Remove what is known of an address, but for its place on the suppression list; how many facts."""
+        with self._transaction() as connection:
+            return sum(
+                connection.execute(f"DELETE FROM {table} WHERE address = ?", (address,)).rowcount
+                for table in ("verdict", "delivery")
+            )
+
+    def forget_before(self, *, now: float, domains_since: float) -> int:
+        """Remove verdicts that have expired, and what was found of domains and deliveries before `domains_since`."""
+        with self._transaction() as connection:
+            removed = connection.execute("DELETE FROM verdict WHERE expires_at <= ?", (now,)).rowcount
+            removed += connection.execute("DELETE FROM domain WHERE found_at < ?", (domains_since,)).rowcount
+            return removed + connection.execute("DELETE FROM delivery WHERE at < ?", (domains_since,)).rowcount
+
+    # ----------------------------------------------------------------------------------------------------------
+
+    def _by_names(
+        self, statement: str, column: str, names: Sequence[str], value: object, end: str = ""
+    ) -> Iterator[tuple[Any, ...]]:
+        with self._transaction() as connection:
+            for start in range(0, len(names), ASKED_TOGETHER):
+                some = names[start : start + ASKED_TOGETHER]
+                marks = ", ".join("?" * len(some))
+                yield from connection.execute(f"{statement} AND {column} IN ({marks}) {end}", (value, *some)).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            connection = self._connection
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                roll_back(connection)
+                raise explain(error, self.path) from error
+            except BaseException:
+                roll_back(connection)
+                raise
+
+
+def _suppressed(name: str, cause: str, added_at: float, note: str) -> Suppressed:
+    return Suppressed(name=name, cause=Cause(cause), added_at=added_at, note=note)

@@ -1,0 +1,288 @@
+"""What a run has heard so far of the domains and addresses under way, and what follows from the next answers.
+
+For each answer: a verdict now, the same question again later (again.retry_in), or another session. An address that
+was accepted waits for what its domain says to a recipient made up by chance. Pure: no clock, no network; times are
+seconds of the loop's clock, handed in. Used by job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from postroad.smtp.address import Address
+from postroad.verify.again import Waited, retry_in
+from postroad.verify.domain_facts import Choice, DomainFacts, made_up
+from postroad.verify.judge import Known, Reading, Step, judge, read
+from postroad.verify.plan import Batch, Item
+from postroad.verify.probe import Answer, Asked
+from postroad.verify.verdict import Judgement, Traits, Verdict
+from postroad.verify.welcome import Welcome
+
+KEPT_STEPS = 8
+"""Steps of earlier askings that a verdict's evidence keeps."""
+RE_ASK_S = 30.0
+"""After this, at the earliest, a distrusted answer is asked for again (V-06)."""
+KEPT_FACTS = 100_000
+"""Domains whose facts are remembered after the last of their addresses has its verdict."""
+
+
+class Chance(Choice, Protocol):
+    """Where randomness comes from; `random.Random` is one."""
+
+    def random(self) -> float:
+        """A number from 0 (included) to 1 (excluded)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An address and its verdict."""
+
+    id: int
+    verdict: Verdict
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What follows from the answers to one batch."""
+
+    settled: list[Settled] = field(default_factory=list)
+    later: list[tuple[float, Item]] = field(default_factory=list)
+    """To be asked again, not before those times."""
+    again: list[Item] = field(default_factory=list)
+    first: list[Item] = field(default_factory=list)
+    """New questions about the domain, to be asked with the next batch."""
+    rest_until: float | None = None
+    """What waits of the domain is put off until then."""
+    gives_up: Answer | None = None
+    """What waits of the domain gets this answer."""
+
+
+@dataclass(slots=True)
+class _Domain:
+    facts: DomainFacts
+    mx: tuple[str, ...] = ()
+    provider: str = ""
+    answers: str = "honest"
+    is_parked: bool = False
+    made_up: int = 0
+    """Id of the question about a made-up recipient that is open; 0: none is."""
+    held: list[tuple[Item, Answer, tuple[Step, ...]]] = field(default_factory=list)
+    """Those that were accepted, and wait for it."""
+
+
+@dataclass(slots=True)
+class _Past:
+    first_asked: float
+    times: int
+    steps: tuple[Step, ...]
+    is_distrusted: bool = False
+
+
+class Inquiry:
+    """State of one run. `describe` says what is known of an address without asking."""
+
+    def __init__(
+        self, *, rng: Chance, wait_s: float, describe: Callable[[Address], Traits], is_asking_at_random: bool = True
+    ) -> None:
+        self._rng = rng
+        self._wait_s = wait_s
+        self._describe = describe
+        self._is_asking_at_random = is_asking_at_random
+        self._domains: dict[str, _Domain] = {}
+        self._facts: dict[str, DomainFacts] = {}
+        self._past: dict[int, _Past] = {}
+        self._sites: dict[str, Welcome] = {}
+        self._made_up = 0
+        self.held = 0
+        """Addresses accepted that wait for what is still to be known of their domain."""
+
+    # Domains --------------------------------------------------------------------------------------------------
+
+    def open_domain(
+        self, domain: str, *, mx: tuple[str, ...], provider: str = "", answers: str = "honest", is_parked: bool = False
+    ) -> tuple[Item, ...]:
+        """The way to a domain was found. What is to be asked about it, beside its addresses."""
+        facts = self._facts.pop(domain, None) or DomainFacts()
+        known = _Domain(facts, mx, provider, answers, is_parked)
+        self._domains[domain] = known
+        if not self._is_asking_at_random or answers != "honest" or is_parked:
+            facts.is_settled = True
+        return () if facts.is_settled else (self._question(domain, known),)
+
+    def facts(self, domain: str) -> DomainFacts:
+        """What is known of a domain, to be added to."""
+        known = self._domains.get(domain)
+        if known is not None:
+            return known.facts
+        return self._facts.setdefault(domain, DomainFacts())
+
+    def close_domain(self, domain: str) -> None:
+        """Nothing of that domain is left in the plan; its facts are remembered for a while."""
+        known = self._domains.pop(domain, None)
+        if known is not None:
+            self._facts[domain] = known.facts
+            if len(self._facts) > KEPT_FACTS:
+                del self._facts[next(iter(self._facts))]
+
+    def refusal(self, site: str) -> Answer | None:
+        """The answer for everything at a site that will not answer us any more in this run."""
+        welcome = self._sites.get(site)
+        if welcome is None or welcome.refusal is None:
+            return None
+        return Answer((welcome.refusal,), welcome.refusal)
+
+    def _question(self, domain: str, known: _Domain) -> Item:
+        self._made_up -= 1
+        known.made_up = self._made_up
+        return Item(self._made_up, Address(made_up(self._rng), domain))
+
+    # Answers --------------------------------------------------------------------------------------------------
+
+    def hear(self, batch: Batch, asked: Asked, now: float) -> Outcome:
+        """Take what a batch brought."""
+        known = self._domains[batch.domain]
+        outcome = Outcome(again=list(asked.again))
+        readings = {
+            item.id: (asked.answers[item.id], read(asked.answers[item.id].decided_by, known.provider))
+            for item in batch.items
+            if item.id in asked.answers
+        }
+        self._note_site(batch.site, readings.values(), asked, now)
+        is_refused = self.refusal(batch.site) is not None
+        distrusted = {item.id for item in asked.distrusted}
+        for item in batch.items:
+            if item.id not in readings:
+                continue
+            answer, reading = readings[item.id]
+            due = None if is_refused else self._due(item, answer, reading, now, is_doubtful=item.id in distrusted)
+            if due is not None:
+                outcome.later.append((due, item))
+            elif item.id < 0:
+                self._take_random(batch.domain, known, item, answer, reading, outcome)
+            else:
+                self._take(known, item, answer, reading, outcome, is_doubtful=item.id in distrusted)
+        if asked.is_unreachable and readings:
+            if outcome.later:
+                outcome.rest_until = max(due for due, _ in outcome.later)
+            else:
+                outcome.gives_up = next(iter(readings.values()))[0]
+        return outcome
+
+    def answer_all(self, domain: str, items: Iterable[Item], answer: Answer) -> list[Settled]:
+        """The same answer for all of them, without their being asked (again)."""
+        outcome = Outcome()
+        known = self._domains.get(domain) or _Domain(self.facts(domain))
+        reading = read(answer.decided_by, known.provider)
+        for item in items:
+            if item.id < 0:
+                self._take_random(domain, known, item, answer, reading, outcome)
+            else:
+                self._take(known, item, answer, reading, outcome)
+        return outcome.settled
+
+    def _note_site(self, site: str, readings: Iterable[tuple[Answer, Reading]], asked: Asked, now: float) -> None:
+        welcome = self._sites.get(site)
+        heard = [(answer.decided_by, reading) for answer, reading in readings]
+        is_trouble = any(reading.reason in ("blocked", "rate_limited") for _, reading in heard)
+        if welcome is None:
+            if not is_trouble:
+                return
+            welcome = self._sites[site] = Welcome()
+        welcome.note_session(heard, now=now, wait_s=self._wait_s)
+
+    def note_pause(self, site: str, now: float) -> None:
+        """The pool leaves the site alone for now."""
+        welcome = self._sites.setdefault(site, Welcome())
+        welcome.note_pause(now=now, wait_s=self._wait_s)
+
+    def _due(self, item: Item, answer: Answer, reading: Reading, now: float, *, is_doubtful: bool) -> float | None:
+        """When the address is asked about again; None: what was heard is the last word."""
+        past = self._past.get(item.id)
+        if past is None:
+            past = self._past[item.id] = _Past(now, 0, ())
+        past.times += 1
+        if is_doubtful and reading.judgement is Judgement.UNDELIVERABLE and not past.is_distrusted:
+            past.is_distrusted = True
+            delay: float | None = RE_ASK_S
+        else:
+            delay = retry_in(
+                answer.decided_by,
+                reading,
+                Waited(past.first_asked, past.times),
+                now=now,
+                wait_s=self._wait_s,
+                rng=self._rng,
+            )
+        if delay is None:
+            return None
+        past.steps = (*past.steps, *answer.steps)[-KEPT_STEPS:]
+        return now + delay
+
+    def _take(
+        self,
+        known: _Domain,
+        item: Item,
+        answer: Answer,
+        reading: Reading,
+        outcome: Outcome,
+        *,
+        is_doubtful: bool = False,
+    ) -> None:
+        past = self._past.pop(item.id, None)
+        steps = () if past is None else past.steps
+        if is_doubtful and reading.judgement is Judgement.UNDELIVERABLE:
+            # Twice after signs that we are not wanted: the site's word is not worth a verdict (V-06).
+            doubt = Step(phase=answer.decided_by.phase, reason="blocked", detail="said only after refusing us")
+            answer = Answer((*answer.steps, doubt), doubt)
+            reading = read(doubt)
+        if reading.judgement is Judgement.DELIVERABLE and not known.facts.is_settled:
+            known.held.append((item, answer, steps))
+            self.held += 1
+            return
+        outcome.settled.append(self._settle(known, item, answer, steps))
+        if reading.reason == "mailbox_unknown" and known.facts.note_refusal() and not known.made_up:
+            outcome.first.append(self._question(item.address.domain, known))
+
+    def _take_random(
+        self, domain: str, known: _Domain, item: Item, answer: Answer, reading: Reading, outcome: Outcome
+    ) -> None:
+        self._past.pop(item.id, None)
+        known.made_up = 0
+        if known.facts.note_random(answer.decided_by, reading):
+            outcome.first.append(self._question(domain, known))
+        else:
+            outcome.settled.extend(self._release(known))
+
+    def _release(self, known: _Domain) -> Iterator[Settled]:
+        held, known.held = known.held, []
+        self.held -= len(held)
+        for item, answer, steps in held:
+            yield self._settle(known, item, answer, steps)
+
+    def _settle(self, known: _Domain, item: Item, answer: Answer, past: tuple[Step, ...]) -> Settled:
+        facts = known.facts
+        steps = (*past, *answer.steps)
+        random_step = facts.random_step
+        decided_by = answer.decided_by
+        if random_step is not None and decided_by.reply is not None and decided_by.reply.is_positive:
+            steps = (*steps, random_step)
+        verdict = judge(
+            str(item.address),
+            steps,
+            decided_by,
+            Known(
+                traits=self._describe(item.address),
+                mx=known.mx,
+                provider=known.provider,
+                answers=known.answers,
+                catch_all=facts.catch_all,
+                is_inconsistent=facts.is_inconsistent,
+                is_parked=known.is_parked,
+                is_listed=facts.is_listed,
+                bounces_later=facts.bounces_later,
+            ),
+        )
+        return Settled(item.id, verdict)

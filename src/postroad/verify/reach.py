@@ -1,0 +1,107 @@
+"""Whether any mail host can be reached at all: a closed port is known within seconds, and said once.
+
+Many networks close port 25 to the outside. Then every connection is met with silence, and a list of a million would
+end as a million times `unknown`: instead the run stops, says why, and what to do. Used by job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+
+from postroad.net.dialogue import Connection
+from postroad.net.endpoint import DialogueError, Endpoint, PhaseTimeouts, TlsMode
+from postroad.road.pool import Connector
+from postroad.road.site import site_key
+from postroad.smtp.outcome import Phase
+
+SILENT_S = 5.0
+"""A connection that takes longer is as good as unanswered."""
+SILENT_SITES = 5
+"""Sites that all are silent, while nobody has answered: the port is closed."""
+REFUSING_SITES = 20
+"""The same of sites that all refuse the connection: it takes more, since a host without a mail server does so too."""
+
+
+class Reach:
+    """Opens connections by `connector`, and notes what came of them."""
+
+    def __init__(self, connector: Connector, port: int, *, by_proxy: bool) -> None:
+        self._connector = connector
+        self._port = port
+        self._by_proxy = by_proxy
+        self._trying: dict[object, tuple[str, float]] = {}
+        self._silent: set[str] = set()
+        self._refusing: set[str] = set()
+        self.is_open = False
+        """Somebody was reached."""
+
+    async def connect(
+        self,
+        endpoint: Endpoint,
+        *,
+        hello: str,
+        tls: TlsMode,
+        timeouts: PhaseTimeouts,
+        ssl_context: ssl.SSLContext | None,
+        credentials: Any,
+    ) -> Connection:
+        """As the connector does it."""
+        token = object()
+        site = site_key(endpoint.host)
+        if not self.is_open:
+            self._trying[token] = (site, asyncio.get_running_loop().time())
+        try:
+            connection = await self._connector(
+                endpoint, hello=hello, tls=tls, timeouts=timeouts, ssl_context=ssl_context, credentials=credentials
+            )
+        except DialogueError as error:
+            self._note(site, error)
+            raise
+        finally:
+            self._trying.pop(token, None)
+        self._settle()
+        return connection
+
+    def is_closed(self, now: float, *, is_over: bool = False) -> bool:
+        """Whether, by what is known now, nobody can be reached. `is_over`: nothing more will be tried."""
+        if self.is_open:
+            return False
+        slow = {site for site, since in self._trying.values() if now - since >= SILENT_S}
+        silent = len(self._silent | slow)
+        return silent >= (2 if is_over else SILENT_SITES) or len(self._refusing) + silent >= REFUSING_SITES
+
+    def next_look(self, now: float) -> float | None:
+        """In how many seconds a connection that is being tried becomes a silent one."""
+        waits = [since + SILENT_S - now for _, since in self._trying.values() if now - since < SILENT_S]
+        return max(0.01, min(waits)) if waits and not self.is_open else None
+
+    def notice(self) -> str:
+        """What to tell, and what to do about it."""
+        if self._by_proxy:
+            return (
+                f"No mail host can be reached on port {self._port} by way of the proxies: every connection failed. Ask"
+                " whoever runs them whether they let mail out."
+            )
+        return (
+            f"No mail host can be reached on port {self._port}: every connection failed. Most likely this network"
+            " closes that port, as many providers do. Verify from a machine where it is open, ask the provider to"
+            " open it, or go by way of such a machine: --proxy socks5://HOST:PORT."
+        )
+
+    def _note(self, site: str, error: DialogueError) -> None:
+        if self.is_open:
+            return
+        if error.phase is not Phase.CONNECT:
+            self._settle()
+        elif "refused" in error.detail and not self._by_proxy:
+            self._refusing.add(site)
+        else:
+            self._silent.add(site)
+
+    def _settle(self) -> None:
+        self.is_open = True
+        self._trying.clear()
+        self._silent.clear()
+        self._refusing.clear()

@@ -1,0 +1,61 @@
+"""Whether a site is still willing to answer us, as a pure function of what it said.
+
+A block ends a site's part in the run after it was said twice with no hearing between; slowness only once it has
+lasted longer than an address may wait. What is left of the site is then `unknown`, with the site's own words: never
+asked again and again, and never taken for a missing mailbox (V-02, V-09). Used by job.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from postroad.smtp.outcome import Phase
+from postroad.verify.judge import Reading, Step
+from postroad.verify.verdict import Judgement
+
+BLOCKS_BELIEVED = 2
+"""Refusals of us in a row, each in another session, after which a site is left alone for the rest of the run."""
+LEAST_PATIENCE_S = 60.0
+"""A site in trouble is waited for so long, even where no address is asked again."""
+_TROUBLE = ("blocked", "rate_limited", "site_paused")
+
+
+@dataclass(slots=True)
+class Welcome:
+    """One site's; `refusal` set: it is not asked any more, and that is why."""
+
+    refusal: Step | None = None
+    _blocks: int = 0
+    _since: float | None = None
+    _last: Step | None = None
+
+    def note_session(self, heard: list[tuple[Step, Reading]], *, now: float, wait_s: float) -> None:
+        """Take what one session brought, about real addresses and made-up ones alike."""
+        if any(_is_hearing(reading) for _, reading in heard):
+            self._blocks, self._since, self._last = 0, None, None
+        troubles = [(step, reading) for step, reading in heard if reading.reason in _TROUBLE]
+        if not troubles:
+            return
+        step, reading = next(((s, r) for s, r in troubles if r.reason == "blocked"), troubles[0])
+        if self._last is None or reading.reason != "site_paused":
+            self._last = step
+        if self._since is None:
+            self._since = now
+        is_for_good = reading.reason == "blocked" and step.reply is not None and step.reply.is_permanent
+        self._blocks += is_for_good
+        if self._blocks >= BLOCKS_BELIEVED or now - self._since >= max(wait_s, LEAST_PATIENCE_S):
+            self.refusal = self._last
+
+    def note_pause(self, *, now: float, wait_s: float) -> None:
+        """The site is still left alone, for what it said before."""
+        if self._since is None:
+            self._since = now
+        if now - self._since >= max(wait_s, LEAST_PATIENCE_S):
+            self.refusal = self._last or Step(
+                phase=Phase.CONNECT, reason="site_paused", detail="left alone for too long"
+            )
+
+
+def _is_hearing(reading: Reading) -> bool:
+    """Whether the answer was about the recipient."""
+    return reading.judgement is not Judgement.UNKNOWN or reading.reason in ("greylisted", "temporary")
