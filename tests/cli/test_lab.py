@@ -93,7 +93,7 @@ def test_ctrl_c_ends_it_with_a_summary_of_what_its_hosts_saw(tmp_path: Path) -> 
     with log.open() as file:
         assert politeness_of(read_events(file)).whole.sessions == 1
     with log.open() as file:
-        assert [json.loads(line)["what"] for line in file] == ["open", "greeted", "command", "close"]
+        assert [json.loads(line)["what"] for line in file] == ["open", "greeted", "command", "farewell", "close"]
 
 
 @pytest.mark.parametrize("option", ["--list", "--truth", "--log"])

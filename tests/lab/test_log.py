@@ -38,6 +38,13 @@ def test_connections_at_a_time_and_in_a_minute() -> None:
     assert (figures.sessions, figures.most_connections, figures.most_connections_a_minute) == (5, 2, 4)
 
 
+def test_a_session_that_has_said_farewell_no_longer_counts_as_a_connection() -> None:
+    log = in_time(session(1, 0, 30), [event(10, 1, What.FAREWELL)], session(2, 11, 12), session(3, 13, 40))
+    assert politeness_of(log).sites[SITE].most_connections == 1
+    log = in_time(session(1, 0, 30), session(2, 11, 12))
+    assert politeness_of(log).sites[SITE].most_connections == 2
+
+
 def test_recipients_of_a_transaction_of_a_session_and_of_a_minute() -> None:
     log = in_time(
         session(1, 0, 1, "MAIL", "RCPT", "RCPT", "RSET", "MAIL", "RCPT", "RCPT", "RCPT", "QUIT"),

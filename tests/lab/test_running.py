@@ -1,4 +1,4 @@
-"""A world on loopback: real sockets, one port, hosts that are down, resets, the end; and in the loop the same run again."""
+"""A world on loopback: real sockets, one port, hosts that are down, resets; and in the loop the same run again."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ MAX_AHEAD = 1_048_576
 ENDLESS_LINE = b"250-and there is still more to say about this\r\n" * 20
 ENDLESS_S = 0.05
 SILENT_S = 3600.0
-"""After so long a silent host drops a client that still listens."""
+"""After so long a silent or endless host drops a client that still listens."""
 NO_TLS = b"500 what you hear is no TLS record\r\n"
 
 
@@ -200,6 +200,8 @@ class HostProtocol(asyncio.Protocol):
                 self._blame_host()
                 self._is_over = True
                 self._flush()
+                if self._ending is Ending.QUIT:
+                    self._note(What.FAREWELL)
                 self._the_transport().close()
             case Then.RESET:
                 self._blame_host()
@@ -214,7 +216,7 @@ class HostProtocol(asyncio.Protocol):
             case Then.ENDLESS:
                 self._blame_host()
                 self._is_over = True
-                self._ramble()
+                self._ramble(round(SILENT_S / ENDLESS_S))
             case Then.BREAK_TLS:
                 self._blame_host()
                 self._is_over = self._is_breaking_tls = True
@@ -242,12 +244,15 @@ class HostProtocol(asyncio.Protocol):
         self._is_first = True
         self._work()
 
-    def _ramble(self) -> None:
+    def _ramble(self, left: int) -> None:
         if self._is_ended:
+            return
+        if not left:
+            self._the_transport().abort()
             return
         if not self._is_paused:
             self._the_transport().write(ENDLESS_LINE)
-        self._after(ENDLESS_S, self._ramble)
+        self._after(ENDLESS_S, self._ramble, left - 1)
 
     def _flush(self) -> None:
         if self._out and self._transport is not None:

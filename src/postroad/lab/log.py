@@ -26,6 +26,8 @@ class What(StrEnum):
     GREETED = "greeted"
     """The host said 220."""
     COMMAND = "command"
+    FAREWELL = "farewell"
+    """QUIT has been answered: the connection no longer counts, however long its end takes."""
     CLOSE = "close"
     BOUNCE = "bounce"
     """A message that was taken would now come back."""
@@ -104,6 +106,7 @@ class SiteFigures:
 @dataclass(slots=True)
 class _Session:
     is_greeted: bool = False
+    is_over: bool = False
     asked: int = 0
     in_transaction: int = 0
 
@@ -143,9 +146,12 @@ class Politeness:
             session.is_greeted = True
         elif event.what is What.COMMAND:
             self._add_command(event, session, figures, window)
+        elif event.what is What.FAREWELL:
+            window.open -= not session.is_over
+            session.is_over = True
         elif event.what is What.CLOSE:
             del self._open[event.session]
-            window.open -= 1
+            window.open -= not session.is_over
             figures.without_quit += session.is_greeted and event.ending == Ending.LEFT
 
     @staticmethod
