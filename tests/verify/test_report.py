@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from postroad.smtp.outcome import Phase
 from postroad.smtp.reply import Reply
-from postroad.verify.report import COLUMNS, csv_lines, evidence_line, jsonl, safe_cell, summary
 from postroad.verify.judge import Known, Step, judge
+from postroad.verify.report import csv_lines, evidence_line, jsonl, summary
+from postroad.verify.tables import COLUMNS, safe_cell
 from postroad.verify.verdict import Traits, Verdict
 
 HOSTILE = '=cmd|"/c calc"!A1\x1b[31m\r\nX-Forged: <b>yes</b>\u202e'

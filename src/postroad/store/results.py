@@ -17,7 +17,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from postroad.store.spool import SpoolError
 from postroad.store.sqlite import DatabaseSettings, explain, open_database, roll_back
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from typing import Self
 
 CHUNK_ROWS = 10_000
+BATCH_ROWS = 1000
+"""Rows whose addresses are looked up together."""
 _SCHEMA = "results"
+_SETTINGS = DatabaseSettings(synchronous="NORMAL", cache_kib=64 * 1024, checkpoint_pages=16_000)
+"""The index of a million addresses is written all over while they come in: it should fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +50,19 @@ class Run:
     """It was there before this `open_run`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputRow:
+class InputRow(NamedTuple):
     """One row of the input. `text`: as it was given; `address`: the form under which equal ones are one."""
 
     position: int
     text: str
     address: str
+    cells: str = ""
+    """The whole row, in a form of the caller's own."""
+
+    @property
+    def kept_text(self) -> str:
+        """The text as a column holds it: empty where it is the address, as it mostly is."""
+        return "" if self.text == self.address else self.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +82,14 @@ class Recorded:
     verdict: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultRow:
+class ResultRow(NamedTuple):
     """One row of the input with what is known of it; `state` and `verdict` None: not yet asked."""
 
     position: int
     text: str
     address: str
+    cells: str
+    """Empty where none were kept."""
     state: str | None
     verdict: str | None
 
@@ -98,7 +109,7 @@ class ResultStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._connection = open_database(path, _SCHEMA, DatabaseSettings(synchronous="NORMAL", checkpoint_pages=4000))
+        self._connection = open_database(path, _SCHEMA, _SETTINGS)
 
     def __enter__(self) -> Self:
         return self
@@ -116,38 +127,42 @@ class ResultStore:
             is_new = connection.execute(
                 "INSERT OR IGNORE INTO run (key, created_at) VALUES (?, ?)", (key, now)
             ).rowcount
-            row = connection.execute("SELECT * FROM run WHERE key = ?", (key,)).fetchone()
+            row = connection.execute(_RUN + " WHERE key = ?", (key,)).fetchone()
         return _run(row, is_resumed=not is_new)
 
     def runs(self) -> tuple[Run, ...]:
         """All runs, oldest first."""
         with self._transaction() as connection:
-            return tuple(_run(row, is_resumed=True) for row in connection.execute("SELECT * FROM run ORDER BY id"))
+            return tuple(_run(row, is_resumed=True) for row in connection.execute(_RUN + " ORDER BY id"))
 
     def add_rows(self, run: Run, rows: Iterable[InputRow]) -> int:
-        """Add rows as they come, in transactions of `CHUNK_ROWS`; a position that is there already is left as it
-        is. The number of rows that were new."""
+        """Add rows as they come, by rising position, in transactions of `CHUNK_ROWS`; those up to the last that is
+        there already are passed over. The number of rows that were new."""
         added = 0
-        iterator = iter(rows)
+        with self._transaction() as connection:
+            (last,) = connection.execute("SELECT max(position) FROM input WHERE run = ?", (run.id,)).fetchone()
+        iterator = iter(rows) if last is None else (row for row in rows if row.position > last)
         while chunk := list(islice(iterator, CHUNK_ROWS)):
             with self._transaction() as connection:
-                connection.executemany(
-                    "INSERT OR IGNORE INTO address (run, address) SELECT ?1, ?2"
-                    " WHERE NOT EXISTS (SELECT 1 FROM input WHERE run = ?1 AND position = ?3)",
-                    [(run.id, row.address, row.position) for row in chunk],
-                )
-                new = connection.executemany(
-                    "INSERT OR IGNORE INTO input SELECT ?1, ?2, ?3, id FROM address WHERE run = ?1 AND address = ?4",
-                    [(run.id, row.position, row.text, row.address) for row in chunk],
-                ).rowcount
+                new = 0
+                for start in range(0, len(chunk), BATCH_ROWS):
+                    new += _add_batch(connection, run.id, chunk[start : start + BATCH_ROWS])
                 connection.execute("UPDATE run SET rows = rows + ? WHERE id = ?", (new, run.id))
             added += new
         return added
 
-    def input_complete(self, run: Run) -> None:
-        """Note that the whole input was added, so that a resumed run need not read it again."""
+    def input_complete(self, run: Run, *, columns: str = "") -> None:
+        """Note that the whole input was added, so that a resumed run need not read it again.
+
+        `columns`: what the rows' cells are, in a form of the caller's own."""
         with self._transaction() as connection:
-            connection.execute("UPDATE run SET has_all_input = 1 WHERE id = ?", (run.id,))
+            connection.execute("UPDATE run SET has_all_input = 1, columns = ? WHERE id = ?", (columns, run.id))
+
+    def columns(self, run: Run) -> str:
+        """What `input_complete` noted of the columns; empty where it noted nothing."""
+        with self._transaction() as connection:
+            row = connection.execute("SELECT columns FROM run WHERE id = ?", (run.id,)).fetchone()
+        return "" if row is None else str(row[0])
 
     def pending(self, run: Run, *, limit: int, after: int = 0) -> tuple[Pending, ...]:
         """Addresses without a verdict, in the order of their first row. `after`: the last id already taken."""
@@ -187,13 +202,13 @@ class ResultStore:
         while True:
             with self._transaction() as connection:
                 rows = connection.execute(
-                    "SELECT position, text, address.address, state, verdict"
+                    "SELECT position, iif(text = '', address.address, text), address.address, cells, state, verdict"
                     " FROM input JOIN address ON address.id = input.address"
                     " WHERE input.run = ? AND position > ? ORDER BY position LIMIT ?",
                     (run.id, position, CHUNK_ROWS),
                 ).fetchall()
-            for position, text, address, state, verdict in rows:
-                yield ResultRow(position=position, text=text, address=address, state=state, verdict=verdict)
+            yield from map(ResultRow._make, rows)
+            position = rows[-1][0] if rows else position
             if len(rows) < CHUNK_ROWS:
                 return
 
@@ -250,6 +265,30 @@ class ResultStore:
             except BaseException:
                 roll_back(connection)
                 raise
+
+
+def _add_batch(connection: sqlite3.Connection, run: int, rows: Sequence[InputRow]) -> int:
+    """Add some rows with the addresses that are new among them; how many."""
+    distinct = list(dict.fromkeys(row.address for row in rows))
+    (before,) = connection.execute("SELECT coalesce(max(id), 0) FROM address").fetchone()
+    new = connection.executemany(
+        "INSERT OR IGNORE INTO address (run, address) VALUES (?, ?)", [(run, address) for address in distinct]
+    ).rowcount
+    if new == len(distinct):
+        # All were new, so SQLite numbered them on from the largest: to look each up would take as long again.
+        numbers = dict(zip(distinct, range(before + 1, before + new + 1), strict=True))
+        return connection.executemany(
+            "INSERT OR IGNORE INTO input (run, position, text, address, cells) VALUES (?, ?, ?, ?, ?)",
+            [(run, row.position, row.kept_text, numbers[row.address], row.cells) for row in rows],
+        ).rowcount
+    return connection.executemany(
+        "INSERT OR IGNORE INTO input (run, position, text, address, cells)"
+        " SELECT ?1, ?2, ?3, id, ?5 FROM address WHERE run = ?1 AND address = ?4",
+        [(run, row.position, row.kept_text, row.address, row.cells) for row in rows],
+    ).rowcount
+
+
+_RUN = "SELECT id, key, created_at, rows, has_all_input, finished_at FROM run"
 
 
 def _run(row: tuple[object, ...] | None, *, is_resumed: bool) -> Run:

@@ -35,7 +35,7 @@ def check(text: str) -> Address | BadAddress:
         return BadAddress("there is no address")
     if len(bare) > MAX_TEXT:
         return BadAddress(f"the text is longer than {MAX_TEXT} characters")
-    for character in bare:
+    for character in "" if bare.isascii() else bare:
         if not character.isascii() and unicodedata.category(character) in _INVISIBLE:
             return BadAddress(f"it holds an invisible character, U+{ord(character):04X}")
     try:
@@ -66,9 +66,9 @@ def looks_like_address(text: str) -> bool:
 def _domain_fault(address: Address) -> str:
     if address.is_literal:
         return ""
-    labels = address.domain.split(".")
-    if len(labels) < 2:
+    _, dot, last = address.domain.rpartition(".")
+    if not dot:
         return "the domain has no dot: it names no place on the Internet"
-    if labels[-1].isdigit():
+    if last.isdigit():
         return "the domain ends in a number: an IP address must stand in brackets, [192.0.2.1]"
     return ""

@@ -8,7 +8,7 @@ pieces. Used by lists.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from postroad.verify.charset import guess
@@ -63,7 +63,9 @@ def codec_name(encoding: str) -> str:
 
 
 def read_lines(file: Readable, encoding: str | None = None) -> Iterator[Line]:
-    """The lines without their ends. `encoding`: None tells it from the file. Raises ListError for what is no text."""
+    """The lines without their ends. `encoding`: None tells it from the file. Raises ListError for what is no text.
+
+    The beginning of the file is read at once."""
     named = None if encoding is None else codec_name(encoding)
     first = read_up_to(file, SAMPLE_OCTETS)
     wide = named or _wide_encoding(first)
@@ -79,9 +81,7 @@ def read_lines(file: Readable, encoding: str | None = None) -> Iterator[Line]:
         pieces = _pieces(file, first)
         order = _reading_order(first)
     has_old_ends = b"\r" in first and b"\n" not in first
-    decode = _Decoder(order)
-    for number, raw in enumerate(_split(pieces, b"\r" if has_old_ends else b"\n"), 1):
-        yield Line(number, None if raw is None else decode(raw))
+    return _lines(pieces, "\r" if has_old_ends else "\n", _Decoder(order))
 
 
 def read_up_to(file: Readable, octets: int) -> bytes:
@@ -138,13 +138,17 @@ class _Decoder:
     def __init__(self, order: list[str]) -> None:
         self._first, self._second = order
 
-    def __call__(self, raw: bytes) -> str:
-        if raw.endswith(b"\r"):
-            raw = raw[:-1]
+    def block(self, raw: bytes) -> str | None:
+        """Many lines at once, which is quicker; None where the first encoding is not that of all."""
         try:
             return raw.decode(self._first)
         except UnicodeDecodeError:
-            pass
+            return None
+
+    def line(self, raw: bytes) -> str:
+        text = self.block(raw)
+        if text is not None:
+            return text
         self._second = self._second or guess(raw)
         for name in (self._second, "cp1252"):
             try:
@@ -176,18 +180,43 @@ def _as_utf8(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     yield decoder.decode(b"", final=True).encode("utf-8", "replace")
 
 
-def _split(pieces: Iterator[bytes], end: bytes) -> Iterator[bytes | None]:
+def _lines(pieces: Iterator[bytes], end: str, decoder: _Decoder) -> Iterator[Line]:
+    number = 1
+    for texts in _texts(pieces, end, decoder):
+        yield from map(Line, range(number, number + len(texts)), texts)
+        number += len(texts)
+
+
+def _texts(pieces: Iterator[bytes], end: str, decoder: _Decoder) -> Iterator[Sequence[str | None]]:
+    """The lines that each piece ends, and what stands after the last end."""
+    mark = end.encode()
     rest = b""
     is_too_long = False
     for piece in pieces:
-        *whole, last = piece.split(end)
-        for part in whole:
-            line = rest + part
-            rest = b""
-            yield None if is_too_long or len(line) > MAX_LINE_OCTETS else line
+        cut = piece.rfind(mark)
+        if cut >= 0:
+            raw, rest = rest + piece[:cut], piece[cut + 1 :]
+            yield _decoded(raw, end, decoder, is_cut=is_too_long)
             is_too_long = False
-        rest += last
+        else:
+            rest += piece
         if len(rest) > MAX_LINE_OCTETS:
             rest, is_too_long = b"", True
-    if is_too_long or rest:
-        yield None if is_too_long else rest
+    if rest or is_too_long:
+        yield _decoded(rest, end, decoder, is_cut=is_too_long)
+
+
+def _decoded(raw: bytes, end: str, decoder: _Decoder, *, is_cut: bool) -> Sequence[str | None]:
+    """The lines of a block; the first one None where its beginning was passed over."""
+    text = decoder.block(raw) if len(raw) <= MAX_LINE_OCTETS else None
+    if text is None:
+        lines: list[str | None] = [
+            decoder.line(line) if len(line) <= MAX_LINE_OCTETS else None for line in raw.split(end.encode())
+        ]
+    else:
+        lines = [*text.split(end)]
+    if is_cut:
+        lines[0] = None
+    if end == "\n" and b"\r" in raw:
+        return [line and line.removesuffix("\r") for line in lines]
+    return lines

@@ -1,22 +1,17 @@
-"""Verdicts as text: JSON lines, CSV, and what a table or a summary shows of them.
+"""Verdicts on addresses that were given alone as JSON lines and CSV, and what a table or a summary shows of them.
 
-JSON holds everything, in ASCII. CSV is safe to open in a spreadsheet: a cell that one would take for a formula begins
-with an apostrophe, and control characters are written out (H-11). Prints nothing. Used by the verify command.
+JSON holds everything, in ASCII. The results of a list go beside its own columns: `tables`. Prints nothing. Used by the
+verify command.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from postroad.events import escaped
+from postroad.verify import tables
 from postroad.verify.verdict import Evidence, Judgement, Verdict
-
-COLUMNS = ("address", "verdict", "reason", "normalised", "mx", "confidence", "host", "phase", "reply", "rule", "detail")
-"""Of the CSV form. `host` to `detail` are of the evidence that decided."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def jsonl(verdicts: Iterable[Verdict]) -> Iterator[str]:
@@ -26,38 +21,7 @@ def jsonl(verdicts: Iterable[Verdict]) -> Iterator[str]:
 
 def csv_lines(verdicts: Iterable[Verdict]) -> Iterator[str]:
     """A header, and a line for each."""
-    yield _csv_line(COLUMNS)
-    for verdict in verdicts:
-        yield _csv_line([safe_cell(value) for value in _cells(verdict)])
-
-
-def safe_cell(text: str) -> str:
-    """The text on one line, and as nothing that a spreadsheet would run."""
-    text = escaped(text)
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _csv_line(cells: Iterable[str]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(cells)
-    return out.getvalue()
-
-
-def _cells(verdict: Verdict) -> list[str]:
-    proof = verdict.proof
-    return [
-        verdict.address,
-        str(verdict.verdict),
-        verdict.reason,
-        verdict.traits.normalised,
-        " ".join(verdict.mx),
-        f"{verdict.confidence:g}",
-        proof.host,
-        proof.phase,
-        " / ".join(proof.reply),
-        proof.rule,
-        proof.detail,
-    ]
+    return tables.csv_lines(map(tables.judged, verdicts))
 
 
 FORMATS = {"jsonl": jsonl, "csv": csv_lines}
