@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad.verify.lines import MAX_LINE_OCTETS, ListError, read_lines
-from postroad.verify.lists import MAX_COLUMNS, BadRow, ListReader, ListRow
+from postroad.verify.lists import ListReader
+from postroad.verify.rows import MAX_COLUMNS, BadRow, ListRow
 
 
 def read(data: bytes | str, column: str | None = None) -> tuple[ListReader, list[ListRow], list[BadRow]]:

@@ -55,6 +55,8 @@ _COMMON = {
 }
 """Encoding → the first octets of its frequent ideographs (level 1 of the standard)."""
 _WORD = re.compile(r"[^\W\d_]+")
+_MIXED = re.compile(r"[a-z](?=[^\x00-\x7f])|[^\x00-\x7f](?=[a-z])")
+"""Where a lower-case letter and an ideograph touch: a word of neither language."""
 _KANA_RUN = re.compile(rf"[{_KANA}]")
 
 
@@ -151,7 +153,7 @@ def _script(name: str) -> str:
 
 def _syllable_score(text: str, name: str) -> float:
     """Two octets for each character that is usual in it; kana speak for Japanese, rare ideographs against."""
-    score = 0.0
+    score = -1.5 * len(_MIXED.findall(text))
     usual = _SYLLABLES[name]
     codec, frequent = _COMMON.get(name, ("", range(0)))
     for one in text:

@@ -27,7 +27,7 @@ _MARKS = (
     (b"\x84\x31\x95\x33", "gb18030"),
 )
 _NO_CHARSETS = frozenset(
-    {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "utf-7", "mbcs", "oem"}
+    {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "utf_7", "mbcs", "oem"}
 )
 
 
@@ -52,7 +52,7 @@ def codec_name(encoding: str) -> str:
     """Python's name for an encoding that its user named. Raises ListError."""
     try:
         info = codecs.lookup(encoding)
-        is_text = info.name not in _NO_CHARSETS and isinstance(b"".decode(info.name), str)
+        is_text = info.name.replace("-", "_") not in _NO_CHARSETS and bool(b"aaaa".decode(info.name, "replace"))
     except (LookupError, ValueError, UnicodeError):
         is_text = False
     if not is_text:
