@@ -59,7 +59,16 @@ def find_delimiter(lines: Sequence[str]) -> str:
         share = times / sum(counts.values())
         if columns > 1 and share >= CONSISTENT and share > best_score:
             best, best_score = delimiter, share
-    return best
+    return best or _header_delimiter(lines)
+
+
+def _header_delimiter(lines: Sequence[str]) -> str:
+    """The delimiter that makes a header of the first line; nothing where none does. Rows may be ragged below it."""
+    for delimiter in DELIMITERS:
+        cells = next(iter(split_rows(lines[:1], delimiter)), [])
+        if len(cells) > 1 and any(header_word(cell) in HEADER_WORDS for cell in cells):
+            return delimiter
+    return ""
 
 
 def split_rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:

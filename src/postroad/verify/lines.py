@@ -198,7 +198,7 @@ def _texts(pieces: Iterator[bytes], end: str, decoder: _Decoder) -> Iterator[Seq
             raw, rest = rest + piece[:cut], piece[cut + 1 :]
             yield _decoded(raw, end, decoder, is_cut=is_too_long)
             is_too_long = False
-        else:
+        elif not is_too_long:
             rest += piece
         if len(rest) > MAX_LINE_OCTETS:
             rest, is_too_long = b"", True
