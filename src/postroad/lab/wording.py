@@ -135,7 +135,7 @@ WORDINGS: Mapping[str, tuple[Wording, ...]] = {
     ),
     "data_go": ((354, "", "End data with <CR><LF>.<CR><LF>"), (354, "", "go on, a lone dot ends it")),
     "taken": ((250, "2.0.0", "Ok: queued"), (250, "", "message taken")),
-    "reset": ((250, "2.0.0", "Ok"), (250, "", "flushed"), (250, "2.1.0", "reset")),
+    "reset": ((250, "2.0.0", "Ok"), (250, "", "flushed"), (250, "2.1.5", "state flushed")),
     "noop": ((250, "2.0.0", "Ok"), (250, "", "still here")),
     "bye": ((221, "2.0.0", "Bye"), (221, "", "{host} closing connection"), (221, "2.0.0", "Good bye")),
     "idle": ((421, "4.4.2", "{host} Idle for too long, closing"), (421, "", "time-out")),
