@@ -96,6 +96,7 @@ class BounceReport:
 _DELIVERED = frozenset({"delivered", "relayed", "expanded"})
 _ACTIONS = _DELIVERED | {"failed", "delayed"}
 _GONE = frozenset({Kind.MAILBOX_UNKNOWN, Kind.MAILBOX_DISABLED, Kind.DOMAIN_UNKNOWN})
+_AT_THE_DOOR = frozenset({Phase.CONNECT, Phase.GREETING, Phase.EHLO})
 _TEMPORARY = frozenset({Kind.SYSTEM_TEMPORARY, Kind.GREYLISTED, Kind.RATE_LIMITED})
 _MESSAGE_ID = re.compile(
     r"^[> \t]{0,8}(?:original-)?message-id:[ \t]*(?:\n[ \t]+)?(<[^<>\s]{1,300}>|[^<>\s]{3,300}@[^<>\s]{1,200})",
@@ -426,6 +427,9 @@ def _judged(
     if not has_words and said.code is None and status is not None:
         alone = meaning_of(NOTHING, status, phase)
         meaning = alone if is_decisive(alone) else meaning
+    if is_final and said.code is not None and phase in _AT_THE_DOOR and not is_decisive(meaning):
+        # A host that turned us away at its door for as long as anyone tried has something against us.
+        meaning = replace(meaning, kind=Kind.BLOCKED_REPUTATION)
     code = said.code if said.code is not None else next((one.code for one in candidates if one.code), None)
     told = preferred_status(status, said)
     bounce = _bounce(said, meaning, code, told, is_final=is_final)
@@ -437,13 +441,17 @@ def _judged(
         diagnostic=said.words,
         meaning=meaning.kind,
         bounce=bounce,
-        suppress=is_final and bounce == "hard" and _is_gone(meaning),
+        suppress=is_final and _is_gone(said, meaning, bounce),
     )
 
 
-def _is_gone(meaning: Meaning) -> bool:
-    """Words that call the mailbox or domain gone. The sender's host has given up, so a 4yz counts as well."""
-    return meaning.kind in _GONE
+def _is_gone(said: Said, meaning: Meaning, bounce: Bounce) -> bool:
+    """Whether mailbox or domain are gone. Who said «user unknown» with a 4yz for as long as anyone tried, and nothing
+    of «for now», has said it often enough; of a domain, only a 5yz is believed, for name servers fail for days."""
+    if bounce == "hard":
+        return meaning.kind in _GONE
+    is_named = meaning.kind is Kind.MAILBOX_UNKNOWN and meaning.rule == "mailbox-unknown-text"
+    return is_named and not passing_words().found_in(phrase.words(said.words))
 
 
 def _bounce(said: Said, meaning: Meaning, code: int | None, status: str | None, *, is_final: bool) -> Bounce:

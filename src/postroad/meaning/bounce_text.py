@@ -210,9 +210,10 @@ def _is_heading(line: str) -> bool:
 
 
 def phase_of(words: str) -> Phase | None:
-    """The step of the dialogue that the words name."""
+    """The step of the dialogue that the words name, also where a line ends within that name."""
+    on_one_line = words.replace("\n", " ")
     for phase, pattern in formats().phases:
-        if pattern.search(words) is not None:
+        if pattern.search(words) is not None or pattern.search(on_one_line) is not None:
             return phase
     return None
 

@@ -127,16 +127,18 @@ def _read(phase: Phase, code: int | None, status: EnhancedStatus | None, text: s
     if code is None and status is not None and status.cls == 2:
         return _ACCEPTED.get(phase, _GONE_ON)
     said = words(text)
+    is_later = code < 500 if code is not None else status is not None and status.cls == 4
     for rule in rules():
         if rule.provider is not None and rule.provider != provider:
             continue
         if rule.kind in _ABOUT_MAILBOX and phase not in _AFTER_MAIL:
             continue
         if rule.fits(phase, code, status, said):
-            return _meaning(rule.kind, phase, code, status, rule.name, rule.confidence, text, said)
+            is_passing = is_later and rule.kind is Kind.SYSTEM_PERMANENT
+            kind = Kind.SYSTEM_TEMPORARY if is_passing else rule.kind
+            return _meaning(kind, phase, code, status, rule.name, rule.confidence, text, said)
     if code == 421:
         return _meaning(Kind.SYSTEM_TEMPORARY, phase, code, status, "closing", 0.8, text, said)
-    is_later = code < 500 if code is not None else status is not None and status.cls == 4
     kind = Kind.SYSTEM_TEMPORARY if is_later else Kind.UNCLEAR
     return _meaning(kind, phase, code, status, "first-digit", 0.3, text, said)
 

@@ -3,14 +3,15 @@
     name        of the rule, told in reports
     kind        what it means (Kind)
     phases      only in these phases of the dialogue
-    codes       only these codes, or first digits
+    codes       only these codes, or first digits; 0: only a text that came without a code
+    coded       true: only a reply that has a code
     enhanced    only these enhanced status codes; * for any class
     text        phrases (phrase.py), one of which is found in the text
     unless      phrases, none of which is found there
     links       pieces of web addresses, one of which is found in the links of the text; beside `text`, either is enough
     provider    only hosts of that provider
     confidence  from 0 to 1, 0.9 where it is not given
-    examples    phase, code and text of replies that this rule must decide
+    examples    phase, code (- for none) and text of replies that this rule must decide
 
 Where the text came without a code, as in bounces, a rule that asks for words is content with them.
 """
@@ -61,7 +62,7 @@ class Rule:
     phases: frozenset[Phase]
     """Empty: any."""
     codes: frozenset[int]
-    """Whole codes and first digits; empty: any 4yz or 5yz."""
+    """Whole codes and first digits, 0 for none; empty: any 4yz or 5yz."""
     enhanced: frozenset[tuple[int, int, int]]
     """Class 0 stands for any; empty: any or none."""
     text: Phrases | None
@@ -70,6 +71,8 @@ class Rule:
     provider: str | None
     confidence: float
     examples: tuple[str, ...]
+    is_coded: bool = False
+    """Whether it asks for a reply code, whatever its words are."""
 
     def fits(self, phase: Phase, code: int | None, status: EnhancedStatus | None, said: Words) -> bool:
         """Whether every condition of the rule holds. `code` None: the text came without one."""
@@ -88,7 +91,7 @@ class Rule:
 
     def _fits_code(self, code: int | None) -> bool:
         if code is None:
-            return self.text is not None or bool(self.enhanced)
+            return 0 in self.codes or (not self.is_coded and (self.text is not None or bool(self.enhanced)))
         return code in self.codes or code // 100 in self.codes
 
     def _speaks_of_it(self, said: Words) -> bool:
@@ -131,6 +134,7 @@ def _compiled(data: dict[str, Any]) -> Iterator[Rule]:
             provider=row.get("provider"),
             confidence=row.get("confidence", 0.9),
             examples=tuple(row["examples"]),
+            is_coded=row.get("coded", False),
         )
 
 
