@@ -52,13 +52,14 @@ def judged(verdict: Verdict) -> JudgedRow:
 
 def safe_cell(text: str) -> str:
     """Text from anywhere on one line, and as nothing that a spreadsheet would run."""
-    text = text if text.isprintable() else escaped(text)
+    if not text.isprintable():
+        text = escaped(text)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def own_cell(cell: Cell) -> str:
     """A cell of the list as it is; only what a spreadsheet would run, or a terminal obey, is made harmless."""
-    text = shown(cell)
+    text = cell if isinstance(cell, str) else shown(cell)
     if not text.isprintable():
         text = _CONTROL.sub(lambda found: escaped(found[0]), text)
     if not text.startswith(_FORMULA) or not isinstance(cell, str) or _NUMBER.fullmatch(text):
@@ -75,7 +76,9 @@ def csv_lines(rows: Iterable[JudgedRow], columns: OwnColumns = NO_COLUMNS, *, de
         if row.verdict is not None:
             own = [own_cell(cell) for cell in row.cells] if titles else []
             own += [""] * (len(titles) - len(own))
-            yield line([*own, *(safe_cell(shown(value)) for value in _values(row.verdict))])
+            # Most values of a verdict are one of a few: what is empty needs no look.
+            ours = [value and safe_cell(value) for value in map(shown, _values(row.verdict))]
+            yield line(own + ours)
 
 
 def tsv_lines(rows: Iterable[JudgedRow], columns: OwnColumns = NO_COLUMNS) -> Iterator[str]:
