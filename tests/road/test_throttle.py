@@ -87,6 +87,7 @@ def test_no_minute_sees_more_messages_than_the_rate_and_waiting_as_told_is_enoug
             now += throttle.message_wait(now)
         assert throttle.message_wait(now) < 1e-6
         throttle.message_begun(now)
+        throttle.message_ended(now)
         sent.append(now)
     for first, last in zip(sent, sent[rate:], strict=False):
         assert last - first >= 60 - 1e-6
@@ -113,9 +114,11 @@ def test_no_minute_sees_more_recipients_than_the_rate() -> None:
     throttle = Throttle(SiteLimits(recipients_per_minute=100))
     assert throttle.message_wait(0.0, 60) == 0
     throttle.message_begun(0.0, 60)
+    throttle.message_ended(0.0, 60)
     assert throttle.message_wait(10.0, 40) == 0, "these fill the minute"
     assert throttle.message_wait(10.0, 41) == 50, "and one more waits for the first to grow old"
     throttle.message_begun(10.0, 40)
+    throttle.message_ended(10.0, 40)
     assert throttle.message_wait(20.0, 50) == 40
     assert throttle.message_wait(20.0, 70) == 50, "which needs both to have grown old"
     assert throttle.message_wait(70.5, 500) == 0, "more than a minute allows goes into an empty one"
@@ -130,6 +133,16 @@ def test_whatever_is_asked_for_the_rate_of_recipients_holds(asked: list[tuple[fl
         count = min(count, rate)
         now += throttle.message_wait(now, count)
         throttle.message_begun(now, count)
+        throttle.message_ended(now, count)
         begun.append((now, count))
     for start, _ in begun:
         assert sum(count for at, count in begun if start <= at < start + 59.999) <= rate
+
+
+def test_what_is_under_way_counts_until_a_minute_after_its_end() -> None:
+    throttle = Throttle(SiteLimits(recipients_per_minute=50))
+    throttle.message_begun(0.0, 50)
+    assert throttle.message_wait(300.0, 1) > 0, "a slow host may hear the last of them only now"
+    throttle.message_ended(300.0, 50)
+    assert throttle.message_wait(310.0, 1) == 50
+    assert throttle.message_wait(360.0, 50) == 0

@@ -140,7 +140,7 @@ def test_domains_of_one_site_share_its_limits() -> None:
         ({"RCPT": b"450 4.2.0 greylisted, come back later\r\n"}, "unknown:greylisted"),
         ({"RCPT": b"452 4.2.2 mailbox full\r\n"}, "risky:mailbox_full"),
         ({"RCPT": b"550 5.7.1 your address is blocked\r\n"}, "unknown:blocked"),
-        ({"MAIL": b"550 5.1.1 user unknown\r\n"}, "unknown:unclear"),
+        ({"MAIL": b"550 5.1.1 user unknown\r\n"}, "unknown:sender_refused"),
         ({"RCPT": CLOSE}, "unknown:connection_lost"),
         ({"MAIL": CLOSE}, "unknown:connection_lost"),
     ],

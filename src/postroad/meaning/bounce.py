@@ -121,10 +121,13 @@ def read_bounce(octets: bytes) -> BounceReport:
 
 
 def _read(letter: Letter, notice: str, returned: str, depth: int) -> BounceReport | None:
-    for read in (_feedback, _notification_service, _disposition, _status_report, _quoted, _in_words):
+    for read in (_feedback, _notification_service, _disposition, _status_report):
         report = read(letter, notice, returned)
         if report is not None:
             return report
+    report = _quoted(notice, returned, depth) or _in_words(letter, notice, returned, depth)
+    if report is not None:
+        return report
     if not _is_automatic(letter):
         report = _attached(returned, depth)
         if report is not None:
@@ -291,7 +294,7 @@ def _status(value: str) -> str | None:
     return f"{found[1]}.{int(found[2])}.{int(found[3])}" if found else None
 
 
-def _in_words(letter: Letter, notice: str, returned: str) -> BounceReport | None:
+def _in_words(letter: Letter, notice: str, returned: str, depth: int) -> BounceReport | None:
     """A notice in plain words: by its headers and its wording a bounce, or a delay."""
     if not _is_notice(letter, notice, returned):
         return None
@@ -305,7 +308,7 @@ def _in_words(letter: Letter, notice: str, returned: str) -> BounceReport | None
         addresses = [one for one in addresses if one.lower() in known] or list(told.failed)
         addresses += [one for one in told.failed if one.lower() not in {name.lower() for name in addresses}]
     if not addresses:
-        within = _attached(returned, 0)
+        within = _attached(returned, depth)
         if within is not None:
             return within
     if not addresses and len(told.addressees) >= 1:
@@ -372,12 +375,12 @@ MAX_WITHIN = 2
 """Messages within one another in which a bounce is looked for."""
 
 
-def _quoted(letter: Letter, notice: str, returned: str) -> BounceReport | None:
+def _quoted(notice: str, returned: str, depth: int) -> BounceReport | None:
     """A bounce that somebody forwarded, quoted with `>`."""
     whole = notice + "\n" + returned
     if _FORWARDED.search(whole) is None:
         return None
-    return _within(_QUOTED.sub("", whole), 0)
+    return _within(_QUOTED.sub("", whole), depth)
 
 
 def _attached(returned: str, depth: int) -> BounceReport | None:

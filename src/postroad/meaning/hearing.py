@@ -6,16 +6,18 @@ verify/probe.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from postroad.meaning.classify import Kind, classify
+from postroad.meaning.classify import MAX_TEXT, Kind, classify
 from postroad.smtp.outcome import Phase
 from postroad.smtp.reply import Reply
 
 MAX_FRESH_STARTS = 2
 """How often what a reused connection lost before anything was decided begins again at once on another."""
 
+_ADDRESS = re.compile(r"[^\s<>()\[\]\",;:@]{1,64}@[A-Za-z0-9_.-]{1,255}[A-Za-z0-9]")
 _BEFORE_BODY = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 
 
@@ -40,6 +42,23 @@ def is_stale(results: Iterable[Heard]) -> bool:
         and (heard.reply is None or (heard.reply.code == 421 and heard.phase is Phase.MAIL))
         for heard in results
     )
+
+
+def is_shifted(asked: Sequence[str], results: Sequence[Heard], reset: Reply | None) -> bool:
+    """Whether the replies seem to belong to other commands than those they came for (C-07): one that names another
+    of the recipients than its own, or one to RSET that refuses."""
+    if reset is not None and not reset.is_positive:
+        return True
+    if len(asked) < 2:
+        return False
+    others = {address.lower() for address in asked}
+    for own, heard in zip(asked, results, strict=True):
+        if heard.reply is None or heard.phase is not Phase.RCPT:
+            continue
+        named = {found.lower() for found in _ADDRESS.findall(heard.reply.text[:MAX_TEXT])} & others
+        if named and own.lower() not in named:
+            return True
+    return False
 
 
 def is_unwelcome(heard: Heard) -> bool:

@@ -32,6 +32,7 @@ from postroad.smtp.outcome import Phase, TransactionResult
 from postroad.smtp.reply import Reply
 from postroad.smtp.transaction import Transaction
 
+OUT_OF_STEP = "the server is out of step"
 Observer = Callable[[str, bytes], None]
 """Sees the dialogue: "C" or "S", and the bytes as they went, secrets masked."""
 
@@ -69,6 +70,11 @@ class Connection(asyncio.Protocol):
     def capabilities(self) -> Capabilities:
         """What the server offers now."""
         return self._session.capabilities
+
+    @property
+    def is_out_of_step(self) -> bool:
+        """Whether the server said something unasked: what it said before may have been meant for another command."""
+        return self._is_lost and self._lost_detail.startswith(OUT_OF_STEP)
 
     @property
     def is_open(self) -> bool:
@@ -116,7 +122,7 @@ class Connection(asyncio.Protocol):
         if said.code == 421:
             self._fail(f"the server closed the session: {said}")
         else:
-            self._fail(f"the server is out of step: it said {said} unasked")  # C-07
+            self._fail(f"{OUT_OF_STEP}: it said {said} unasked")  # C-07
 
     def eof_received(self) -> bool:
         self._fail("the server closed the connection")

@@ -136,7 +136,7 @@ class Pool:
         if connection is None:
             return None
         home.throttle.message_begun(self.now(), recipients)
-        return Lease(connection, home)
+        return Lease(connection, home, recipients)
 
     async def acquire(self, route: Route, recipients: int = 1) -> Lease | RouteFailure | ConnectFailure:
         """A connection for that route, waited for under the site's limits; or why there is none.
@@ -150,7 +150,7 @@ class Pool:
                     return _not_now("too many messages wait for this site")
                 connection = await self._wait(home, route, recipients, is_first=is_first)
                 if connection is not None:
-                    return Lease(connection, home)
+                    return Lease(connection, home, recipients)
             home.is_door_taken = True
             outcome: Lease | ConnectFailure | Door = Door.FULL
             try:
@@ -165,7 +165,7 @@ class Pool:
                 must_wait = is_first = True
                 continue
             home.leave_door()
-            return await self._open_one(home, route) if isinstance(outcome, Door) else outcome
+            return await self._open_one(home, route, recipients) if isinstance(outcome, Door) else outcome
 
     async def _at_door(self, home: SitePool, route: Route, recipients: int) -> Lease | ConnectFailure | Door:
         """What the first in a site's queue gets, once the site's pace and pauses and the limits allow it."""
@@ -178,7 +178,7 @@ class Pool:
             connection = home.find_idle(route)
             if connection is not None:
                 home.throttle.message_begun(now, recipients)
-                return Lease(connection, home)
+                return Lease(connection, home, recipients)
             pause = home.throttle.connection_wait(now)
             if pause == float("inf"):
                 if not home.idle:
@@ -247,6 +247,7 @@ class Pool:
             if connection is None or connection.is_open:
                 return connection
             is_first = True
+            home.end_message(recipients)
             self.forget(home, connection)  # closed since it was handed over
             if not home.is_door_taken:
                 return None
@@ -258,6 +259,7 @@ class Pool:
             return
         connection = waiter.future.result()
         if connection is not None:
+            home.end_message(waiter.recipients)
             home.take_back(connection, reusable=True)
         else:
             home.leave_door()
@@ -288,7 +290,7 @@ class Pool:
 
     # Opening --------------------------------------------------------------------------------------------------
 
-    async def _open_one(self, home: SitePool, route: Route) -> Lease | RouteFailure | ConnectFailure:
+    async def _open_one(self, home: SitePool, route: Route, recipients: int) -> Lease | RouteFailure | ConnectFailure:
         """Into the place that was taken at the door."""
         connection: Connection | None = None
         try:
@@ -301,8 +303,9 @@ class Pool:
             connection = outcome
         finally:
             if connection is None:
+                home.throttle.message_ended(self.now(), recipients)
                 self._closed(home)
-        return Lease(connection, home)
+        return Lease(connection, home, recipients)
 
     async def _try_hosts(self, route: Route) -> Connection | RouteFailure | ConnectFailure:
         attempts: list[HostAttempt] = []

@@ -34,11 +34,12 @@ class Keeper(Protocol):
 class Lease:
     """A connection in use by one caller. Release it once, whatever happened."""
 
-    __slots__ = ("_had_trouble", "_home", "_is_released", "connection")
+    __slots__ = ("_had_trouble", "_home", "_is_released", "_recipients", "connection")
 
-    def __init__(self, connection: Connection, home: SitePool) -> None:
+    def __init__(self, connection: Connection, home: SitePool, recipients: int) -> None:
         self.connection = connection
         self._home = home
+        self._recipients = recipients
         self._is_released = False
         self._had_trouble = False
 
@@ -46,6 +47,7 @@ class Lease:
         """Give the connection back; not `reusable`, or after `trouble`, it ends by QUIT."""
         if not self._is_released:
             self._is_released = True
+            self._home.end_message(self._recipients)
             self._home.take_back(self.connection, reusable=reusable and not self._had_trouble)
 
     def trouble(self) -> None:
@@ -133,6 +135,10 @@ class SitePool:
         self._pool.wake_sweeper()
         self.call_next()
         self._pool.wake_any()
+
+    def end_message(self, recipients: int) -> None:
+        """What a lease was for has ended."""
+        self.throttle.message_ended(self._pool.now(), recipients)
 
     def trouble(self) -> None:
         self.throttle.trouble(self._pool.now())

@@ -7,9 +7,15 @@ connection, up to a ceiling; a success ends it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from postroad.road.site import SiteLimits
+
+
+MINUTE_S = 60.0
+LOOK_AGAIN_S = 1.0
+"""Where room depends on what is still under way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,51 +29,67 @@ class BackOff:
 class Throttle:
     """The state of one site."""
 
-    __slots__ = ("_back_off", "_limits", "_messages", "_pause_until", "_recipients", "_troubles", "connections")
+    __slots__ = (
+        *("_back_off", "_ended", "_is_paced", "_limits", "_pause_until", "_troubles", "_under_way"),
+        "connections",
+    )
 
     def __init__(self, limits: SiteLimits, back_off: BackOff | None = None) -> None:
         self._limits = limits
         self._back_off = back_off or BackOff()
         self.connections = 0
         """Open now, or being opened."""
-        self._messages: deque[tuple[float, int]] = deque()
-        """Those of the last minute: when each was begun, and with how many recipients."""
-        self._recipients = 0
+        self._is_paced = limits.messages_per_minute is not None or limits.recipients_per_minute is not None
+        self._under_way: list[int] = []
+        """Recipients of each message that was begun."""
+        self._ended: deque[tuple[float, int]] = deque()
+        """Those of the last minute: when each ended, and its recipients."""
         self._troubles = 0
         self._pause_until = 0.0
 
     def message_wait(self, now: float, recipients: int = 1) -> float:
-        """Seconds until another message, or batch of probes, with so many recipients may be begun."""
+        """Seconds until another message, or batch of probes, with so many recipients may be begun.
+
+        One that is under way counts until a minute after its end: only the host knows when it heard which recipient.
+        """
         rate, recipient_rate = self._limits.messages_per_minute, self._limits.recipients_per_minute
         if rate is None and recipient_rate is None:
             return 0.0
-        while self._messages and self._messages[0][0] <= now - 60.0:
-            self._recipients -= self._messages.popleft()[1]
+        while self._ended and self._ended[0][0] <= now - MINUTE_S:
+            self._ended.popleft()
         wait = 0.0
         if rate is not None:
-            count = max(1, int(rate))
-            if len(self._messages) >= count:
-                wait = self._messages[-count][0] + 60.0 - now
+            wait = self._wait_for_room([1 for _ in self._under_way], [(at, 1) for at, _ in self._ended], 1, rate, now)
         if recipient_rate is not None:
-            wait = max(wait, self._recipients_wait(now, recipients, max(1, int(recipient_rate))))
-        return max(0.0, wait)
-
-    def _recipients_wait(self, now: float, recipients: int, rate: int) -> float:
-        """A message with more recipients than a minute allows waits for an empty minute."""
-        excess = self._recipients + min(recipients, rate) - rate
-        wait = 0.0
-        for begun, count in self._messages:
-            if excess <= 0:
-                break
-            excess -= count
-            wait = begun + 60.0 - now
+            wait = max(wait, self._wait_for_room(self._under_way, self._ended, recipients, recipient_rate, now))
         return wait
 
+    @staticmethod
+    def _wait_for_room(
+        under_way: Iterable[int], ended: Iterable[tuple[float, int]], wanted: int, rate: float, now: float
+    ) -> float:
+        """Seconds until the last minute has room. More than a minute allows goes into an empty one."""
+        most = max(1, int(rate))
+        ended = list(ended)
+        excess = sum(under_way) + sum(count for _, count in ended) + min(wanted, most) - most
+        wait = 0.0
+        for at, count in ended:
+            if excess <= 0:
+                return wait
+            excess -= count
+            wait = at + MINUTE_S - now
+        return wait if excess <= 0 else max(wait, LOOK_AGAIN_S)
+
     def message_begun(self, now: float, recipients: int = 1) -> None:
-        """A message, or a batch of probes, is on its way."""
-        if self._limits.messages_per_minute is not None or self._limits.recipients_per_minute is not None:
-            self._messages.append((now, recipients))
-            self._recipients += recipients
+        """A message, or a batch of probes, is on its way; `message_ended` follows in any case."""
+        if self._is_paced:
+            self._under_way.append(recipients)
+
+    def message_ended(self, now: float, recipients: int = 1) -> None:
+        """One that was begun with so many recipients has ended, or came to nothing."""
+        if self._is_paced and recipients in self._under_way:
+            self._under_way.remove(recipients)
+            self._ended.append((now, recipients))
 
     def connection_wait(self, now: float) -> float:
         """Seconds until another connection may be opened; infinity until one is closed."""

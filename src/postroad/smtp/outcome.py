@@ -54,3 +54,5 @@ class TransactionResult:
     mail: Reply | None = None
     final: Reply | None = None
     """The reply to the body, where one was sent."""
+    reset: Reply | None = None
+    """The reply to RSET, where it came to that."""

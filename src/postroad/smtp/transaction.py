@@ -28,6 +28,7 @@ class Transaction:
         self._results: list[RecipientResult | None] = [None] * len(rcpts)
         self._mail_reply: Reply | None = None
         self._final: Reply | None = None
+        self._reset: Reply | None = None
         self._answered = 0
         """RCPT replies so far."""
         self._awaited = 0
@@ -91,6 +92,7 @@ class Transaction:
             case Rset():
                 self.is_done = True
                 self.is_clean = said.is_positive
+                self._reset = said
             case _:
                 self.is_clean = False
         if not self.is_done:
@@ -162,4 +164,4 @@ class Transaction:
         """What became of each recipient. Only once `is_done`."""
         decided = tuple(result for result in self._results if result is not None)
         assert len(decided) == len(self._rcpts)
-        return TransactionResult(decided, self._mail_reply, self._final)
+        return TransactionResult(decided, self._mail_reply, self._final, self._reset)

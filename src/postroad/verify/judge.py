@@ -135,6 +135,8 @@ def read(step: Step, provider: str = "") -> Reading:
         if step.reply.is_permanent and meaning.kind in _GONE:
             return Reading(UNDELIVERABLE, _GONE[meaning.kind], meaning.confidence, meaning.rule, meaning)
     reason = _open_reason(step.reply, meaning.kind)
+    if step.phase is Phase.MAIL and step.reply.is_permanent and reason in ("policy", "refused", "unclear"):
+        reason = "sender_refused"
     return Reading(UNKNOWN, reason, meaning.confidence, meaning.rule, meaning)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from postroad.meaning.hearing import MAX_FRESH_STARTS, is_crowded_out, is_stale, is_unwelcome
+from postroad.meaning.hearing import MAX_FRESH_STARTS, is_crowded_out, is_shifted, is_stale, is_unwelcome
 from postroad.net.dialogue import Connection
 from postroad.road.pool import ConnectFailure, HostAttempt, Lease, Pool
 from postroad.road.route import Route, RouteFailure
@@ -94,14 +94,19 @@ class Prober:
             was_closed = False
             has_trouble = False
             for group, is_utf8 in _by_need(batch):
-                if has_trouble or not connection.is_open:
-                    again.extend(group)
+                if answers and (has_trouble or not connection.is_open):
+                    again.extend(group)  # the first group had its hearing, so this ends
                     continue
                 if is_utf8 and not connection.capabilities.has("SMTPUTF8"):
                     detail = "the host does not offer SMTPUTF8"
                     answers.update(_everyone(group, self._step(connection, Phase.EHLO, detail, "smtputf8_needed")))
                     continue
-                found = await self._transact(connection, group, is_utf8=is_utf8)
+                found, is_in_step = await self._transact(connection, group, is_utf8=is_utf8)
+                if not is_in_step:
+                    detail = "its replies belong to other questions than those they came for"
+                    answers.update(_everyone(group, self._step(connection, Phase.RCPT, detail, "out_of_step")))
+                    has_trouble = True
+                    continue
                 was_closed = was_closed or is_stale(found)
                 repeated = _unheard(found)
                 for index, (item, result) in enumerate(zip(group, found, strict=True)):
@@ -124,16 +129,18 @@ class Prober:
 
     async def _transact(
         self, connection: Connection, group: Sequence[Item], *, is_utf8: bool
-    ) -> tuple[RecipientResult, ...]:
+    ) -> tuple[tuple[RecipientResult, ...], bool]:
+        """What was heard of each, and whether the replies are those to our questions."""
         self._used[connection] = self._used.get(connection, 0) + len(group)
         mail = Mail(self._mail_from, {"SMTPUTF8": None} if is_utf8 else {})
         try:
             result = await connection.probe(mail, [Rcpt(item.address, {}) for item in group])
         except LocalProtocolError as error:
-            return (RecipientResult(Phase.RCPT, None, f"the address cannot be put into a command: {error}"),) * len(
-                group
-            )
-        return result.recipients
+            detail = f"the address cannot be put into a command: {error}"
+            return (RecipientResult(Phase.RCPT, None, detail),) * len(group), True
+        asked = [str(item.address) for item in group]
+        is_doubtful = connection.is_out_of_step or is_shifted(asked, result.recipients, result.reset)
+        return result.recipients, not is_doubtful
 
     def _step(
         self,

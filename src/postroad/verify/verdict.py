@@ -53,6 +53,8 @@ REASONS: Mapping[str, str] = {
     "connect_failed": "No mail host could be reached: connections refused or no way to it.",
     "timed_out": "A host did not answer in time.",
     "connection_lost": "The connection broke off before the answer.",
+    "out_of_step": "The host's replies belong to other commands than those they came for: nothing can be made of them.",
+    "sender_refused": "The host refuses the sender named in MAIL FROM: name another by --mail-from.",
     "tls_failed": "The connection could not be secured as --tls asks.",
     "site_paused": "The site had refused or failed shortly before, and is left alone for a while.",
     "greylisted": "The host wants to be asked again later: greylisting.",
