@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from postroad.road.site import SiteLimits
 
-
 MINUTE_S = 60.0
 LOOK_AGAIN_S = 1.0
 """Where room depends on what is still under way."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -186,22 +186,16 @@ class FactStore:
 
     def bounced_later(self, domains: Sequence[str]) -> dict[str, int]:
         """Domain → addresses whose mail it took and then sent back."""
-        found: dict[str, int] = {}
-        for domain, count in self._by_names(
-            "SELECT domain, count(*) FROM delivery WHERE outcome = ?1", "domain", domains, "bounced_later", "GROUP BY 1"
-        ):
-            found[domain] = count
-        return found
+        statement = "SELECT domain, count(*) FROM delivery WHERE outcome = ?1"
+        return dict(self._by_names(statement, "domain", domains, "bounced_later", "GROUP BY 1"))
 
     # Forgetting -----------------------------------------------------------------------------------------------
 
     def forget_address(self, address: str) -> int:
         """Remove what is known of an address, but for its place on the suppression list; how many facts."""
         with self._transaction() as connection:
-            return sum(
-                connection.execute(f"DELETE FROM {table} WHERE address = ?", (address,)).rowcount
-                for table in ("verdict", "delivery")
-            )
+            verdicts = connection.execute("DELETE FROM verdict WHERE address = ?", (address,)).rowcount
+            return verdicts + connection.execute("DELETE FROM delivery WHERE address = ?", (address,)).rowcount
 
     def forget_before(self, *, now: float, domains_since: float) -> int:
         """Remove verdicts that have expired, and what was found of domains and deliveries before `domains_since`."""

@@ -212,6 +212,21 @@ class ResultStore:
             if len(rows) < CHUNK_ROWS:
                 return
 
+    def verdicts(self, run: Run) -> Iterator[str]:
+        """The verdict of each distinct address that has one, in the order of their first rows; read in pieces."""
+        after = 0
+        while True:
+            with self._transaction() as connection:
+                rows = connection.execute(
+                    "SELECT id, verdict FROM address WHERE run = ? AND id > ? AND verdict IS NOT NULL"
+                    " ORDER BY id LIMIT ?",
+                    (run.id, after, CHUNK_ROWS),
+                ).fetchall()
+            yield from (verdict for _, verdict in rows)
+            after = rows[-1][0] if rows else after
+            if len(rows) < CHUNK_ROWS:
+                return
+
     def finish(self, run: Run, *, now: float) -> None:
         """Note that the run is done; its results stay until they are forgotten."""
         with self._transaction() as connection:

@@ -134,6 +134,11 @@ class Inquiry:
             return None
         return Answer((welcome.refusal,), welcome.refusal)
 
+    def troubles(self) -> list[tuple[str, str, int]]:
+        """The sites that slowed us down or refused us: site, their words, in how many sessions."""
+        found = [(site, welcome.words, welcome.troubles) for site, welcome in self._sites.items() if welcome.troubles]
+        return sorted(found, key=lambda one: (-one[2], one[0]))
+
     def _question(self, domain: str, known: _Domain) -> Item:
         self._made_up -= 1
         known.made_up = self._made_up

@@ -124,6 +124,7 @@ class Job:
         """Those among them that were found by asking."""
         self._flushed_at = 0.0
         self._is_fed = False
+        self._has_told_waiting = False
         self._routing: dict[asyncio.Task[_Way], str] = {}
         self._probing: dict[asyncio.Task[Asked], Batch] = {}
         self._unrouted: list[str] = []
@@ -135,6 +136,10 @@ class Job:
     def waiting(self) -> int:
         """Addresses put off until later: greylisted, or at a site in trouble."""
         return self._plan.deferred
+
+    def troubles(self) -> list[tuple[str, str, int]]:
+        """The sites that slowed us down or refused us: site, their words, in how many sessions."""
+        return self._inquiry.troubles()
 
     async def run(self) -> None:
         """Until every address has a verdict, or `stop`; what was found is recorded in any case."""
@@ -195,6 +200,8 @@ class Job:
             self._begin()
         tasks: list[asyncio.Task[_Way] | asyncio.Task[Asked]] = [*self._routing, *self._probing]
         timeout = self._patience()
+        if not tasks and timeout is not None and not self._found:
+            self._tell_waiting()
         if tasks:
             done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         elif timeout is not None and not self.is_stopping:
@@ -385,6 +392,17 @@ class Job:
             for domain in self._plan.domains():
                 self._keep_all(self._inquiry.answer_all(domain, self._plan.give_up(domain), answer))
         self.stop(0.0)
+
+    def _tell_waiting(self) -> None:
+        """Once, when nothing is left but to wait."""
+        if not self._has_told_waiting and self._plan.deferred:
+            self._has_told_waiting = True
+            count = self._plan.deferred
+            who = "one address is" if count == 1 else f"{count:,} addresses are"
+            self._on_notice(
+                f"{who} to be asked again: greylisting, or trouble that may pass; this takes up to"
+                f" {self.settings.wait_s / 60:.0f} minutes (--wait 0 does not wait)"
+            )
 
     def _tell_closed(self) -> None:
         self.is_port_closed = True

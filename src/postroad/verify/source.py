@@ -68,6 +68,10 @@ class MemorySource:
     async def record(self, verdicts: Sequence[tuple[int, Verdict]]) -> None:
         self._found.update((self._wanted[number], verdict) for number, verdict in verdicts)
 
+    def distinct(self) -> Iterator[Verdict]:
+        """The verdict of each address that has one, once."""
+        return iter(self._found.values())
+
     def verdicts(self) -> Iterator[Verdict]:
         """What was found, row by row; rows that were not reached are left out."""
         for text, address in self._rows:
@@ -127,6 +131,11 @@ def stored_rows(store: ResultStore, run: Run) -> Iterator[JudgedRow]:
     for row in store.results(run):
         verdict = None if row.verdict is None else Verdict.from_json(row.verdict).given_as(row.text)
         yield JudgedRow(row.text, unpack(row.cells) if row.cells else (*before, row.text), verdict)
+
+
+def stored_distinct(store: ResultStore, run: Run) -> Iterator[Verdict]:
+    """The verdict of each address that has one, once, however many rows name it."""
+    return map(Verdict.from_json, store.verdicts(run))
 
 
 def stored_verdicts(store: ResultStore, run: Run) -> Iterator[Verdict]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from postroad.smtp.outcome import Phase
 from postroad.verify.judge import Reading, Step
-from postroad.verify.verdict import Judgement
+from postroad.verify.verdict import Judgement, reply_lines
 
 BLOCKS_BELIEVED = 2
 """Refusals of us in a row, each in another session, after which a site is left alone for the rest of the run."""
@@ -25,9 +25,18 @@ class Welcome:
     """One site's; `refusal` set: it is not asked any more, and that is why."""
 
     refusal: Step | None = None
+    troubles: int = 0
+    """Sessions in which it showed that it does not want us."""
+    _last_trouble: Step | None = None
     _blocks: int = 0
     _since: float | None = None
     _last: Step | None = None
+
+    @property
+    def words(self) -> str:
+        """What it said last when it did not want us."""
+        step = self.refusal or self._last_trouble
+        return "" if step is None else " / ".join(reply_lines(step.reply)) if step.reply else step.detail
 
     def note_session(self, heard: list[tuple[Step, Reading]], *, now: float, wait_s: float) -> None:
         """Take what one session brought, about real addresses and made-up ones alike."""
@@ -37,8 +46,9 @@ class Welcome:
         if not troubles:
             return
         step, reading = next(((s, r) for s, r in troubles if r.reason == "blocked"), troubles[0])
+        self.troubles += 1
         if self._last is None or reading.reason != "site_paused":
-            self._last = step
+            self._last = self._last_trouble = step
         if self._since is None:
             self._since = now
         is_for_good = reading.reason == "blocked" and step.reply is not None and step.reply.is_permanent

@@ -1,0 +1,170 @@
+"""Where the results of `postroad verify` go: standard output, files, the report page, the parts to import."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from postroad.cli.settings import fail
+from postroad.events import escaped
+from postroad.verify.columns import OwnColumns
+from postroad.verify.lines import ListError
+from postroad.verify.report import evidence_line
+from postroad.verify.report_page import report_page
+from postroad.verify.report_values import Group, Row, Summary
+from postroad.verify.split import replaced, split_list
+from postroad.verify.tables import TEXT_FORMATS, JudgedRow, write_parquet
+from postroad.verify.verdict import Judgement, Verdict
+
+STYLES = ("table", *TEXT_FORMATS, "parquet")
+_BY_ENDING = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".parquet": "parquet",
+}
+_COLOURS = {
+    Judgement.DELIVERABLE: "green",
+    Judgement.RISKY: "yellow",
+    Judgement.UNDELIVERABLE: "red",
+    Judgement.UNKNOWN: "cyan",
+}
+GROUPS_SHOWN = 50
+GROUPS_COUNTED = 100_000
+"""Domains counted at a time: beyond it the rarest are dropped, which can only miscount what no chart shows."""
+
+
+class Output:
+    """Where results go, and in what form."""
+
+    def __init__(self, style: str | None, output: Path | None, report: Path | None, parts: Path | None) -> None:
+        self._output = None if output is None or str(output) == "-" else output
+        if style is None and self._output is not None:
+            style = _BY_ENDING.get(self._output.suffix.lower(), "csv")
+        if style == "table" and self._output is not None:
+            fail("--output takes --format jsonl, csv, tsv or parquet: a table is for the eye")
+        if style == "parquet" and self._output is None:
+            fail("--format parquet goes to a file: name it by --output")
+        self._style = style or "table"
+        self.report = report
+        self._parts = parts
+        self.is_lost = False
+        """Whether there were too many results for a table, and nothing else was asked for."""
+
+    def check(self) -> None:
+        """End the command now where a file could not be written after hours of asking."""
+        for path, option in ((self._output, "--output"), (self.report, "--report")):
+            if path is None:
+                continue
+            directory = path.absolute().parent
+            if not os.access(path if path.exists() else directory, os.W_OK):
+                fail(f"{path} cannot be written: choose another file for {option}")
+        if self._parts is not None:
+            try:
+                self._parts.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                fail(f"{self._parts} cannot be made: {error.strerror}; choose another directory for --split")
+            if not os.access(self._parts, os.W_OK):
+                fail(f"{self._parts} cannot be written: choose another directory for --split")
+
+    def write(self, rows: Callable[[], Iterable[JudgedRow]], columns: OwnColumns, *, is_table: bool) -> None:
+        """Write them; a file is replaced once the new one is whole."""
+        if self._style == "table":
+            self.is_lost = not is_table and self.report is None and self._parts is None
+            if is_table:
+                _print_table(row.verdict for row in rows() if row.verdict is not None)
+        elif self._style == "parquet":
+            self._write_parquet(rows(), columns)
+        elif self._output is None:
+            for line in TEXT_FORMATS[self._style](rows(), columns):
+                click.echo(line, nl=False)
+        elif self._output.exists() and not self._output.is_file():
+            with self._output.open("w", encoding="utf-8") as device:
+                device.writelines(TEXT_FORMATS[self._style](rows(), columns))
+        else:
+            with replaced(self._output) as file:
+                file.writelines(TEXT_FORMATS[self._style](rows(), columns))
+        if self._parts is not None:
+            counts = split_list(self._parts, rows(), columns)
+            told = ", ".join(f"{name}.csv {count:,}" for name, count in counts.items())
+            click.echo(f"postroad: in {escaped(str(self._parts))}: {told}", err=True)
+
+    def _write_parquet(self, rows: Iterable[JudgedRow], columns: OwnColumns) -> None:
+        assert self._output is not None
+        handle, name = tempfile.mkstemp(dir=self._output.absolute().parent, prefix=f".{self._output.name}.")
+        os.close(handle)
+        path = Path(name)
+        try:
+            write_parquet(path, rows, columns)
+            path.replace(self._output)
+        except ListError as error:
+            fail(str(error))
+        finally:
+            path.unlink(missing_ok=True)
+
+    def write_report(self, summary: Summary, verdicts: Iterable[Verdict]) -> None:
+        """The report page."""
+        assert self.report is not None
+        with replaced(self.report) as file:
+            file.writelines(report_page(summary, (Row.of(verdict) for verdict in verdicts)))
+        click.echo(f"postroad: the report is in {escaped(str(self.report))}", err=True)
+
+    @property
+    def name(self) -> str:
+        """The file of the results, or nothing."""
+        return "" if self._output is None else str(self._output)
+
+
+def grouped(verdicts: Iterable[Verdict]) -> tuple[list[Group], list[Group]]:
+    """Providers and domains of distinct addresses, the largest first."""
+    providers: dict[str, Counter[str]] = {}
+    domains: dict[str, Counter[str]] = {}
+    for verdict in verdicts:
+        word = str(verdict.verdict)
+        if verdict.mx or verdict.provider:
+            providers.setdefault(verdict.provider, Counter())[word] += 1
+        domain = verdict.traits.normalised.rpartition("@")[2]
+        if domain:
+            domains.setdefault(domain, Counter())[word] += 1
+            if len(domains) > GROUPS_COUNTED:
+                kept = sorted(domains, key=lambda name: -domains[name].total())[: GROUPS_COUNTED // 2]
+                domains = {name: domains[name] for name in kept}
+    return list(_largest(providers)), list(_largest(domains))
+
+
+def _largest(groups: dict[str, Counter[str]]) -> Iterator[Group]:
+    for name in sorted(groups, key=lambda one: (-groups[one].total(), one))[:GROUPS_SHOWN]:
+        yield Group(name, dict(groups[name]))
+
+
+def _print_table(verdicts: Iterable[Verdict]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("address", overflow="fold")
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("reason", no_wrap=True)
+    table.add_column("evidence", overflow="fold")
+    for verdict in verdicts:
+        told = evidence_line(verdict.proof)
+        if verdict.traits.suggestion:
+            told = f"{told} (did you mean {escaped(verdict.traits.suggestion)}?)"
+        table.add_row(
+            Text(escaped(verdict.address)),
+            Text(str(verdict.verdict), style=_COLOURS[verdict.verdict]),
+            verdict.reason,
+            Text(told),
+        )
+    # Folded cells would break what scripts look for: where there is no terminal, lines may be long.
+    Console(width=None if sys.stdout.isatty() else 500, highlight=False).print(table)
