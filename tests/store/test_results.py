@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
-from postroad.store.results import InputRow, Recorded, ResultStore, Run, RunCounts
+from postroad.store.results import TURN, InputRow, Recorded, ResultStore, Run, RunCounts
 from postroad.store.spool import SpoolError
 
 
@@ -66,7 +67,7 @@ def test_pending_pages_and_counts(tmp_path: Path) -> None:
         store.add_rows(other, rows("z@x.org"))
         store.add_rows(run, rows(*[f"u{number % 30}@x.org" for number in range(50)]))
         first = store.pending(run, limit=20)
-        second = store.pending(run, limit=20, after=first[-1].id)
+        second = store.pending(run, limit=20, after=first[-1].place)
         assert [one.address for one in first + second] == [f"u{number}@x.org" for number in range(30)]
         store.record(run, [Recorded(id=one.id, state="ok" if one.id % 2 else "bad", verdict="") for one in first])
         assert store.counts(run) == RunCounts(rows=50, addresses=30, pending=10, by_state={"ok": 10, "bad": 10})
@@ -116,3 +117,17 @@ def test_trouble_is_told_and_rolled_back(tmp_path: Path) -> None:
             other.execute("DROP TABLE input")
         with pytest.raises(SpoolError, match="input"):
             store.add_rows(run, rows("a@x.org"))
+
+
+def test_addresses_of_a_domain_come_together_and_a_large_domain_in_turns(tmp_path: Path) -> None:
+    with ResultStore(tmp_path / "results.db") as store:
+        run = store.open_run("list", now=1.0)
+        large = [f"u{number}@large.org" for number in range(2 * TURN + 1)]
+        store.add_rows(run, rows(*large, "a@small.org", "a@tiny.org", "b@small.org"))
+        store.input_complete(run)
+        asked = [one.address for one in store.pending(run, limit=1000)]
+        domains = [domain for domain, _ in groupby(address.rpartition("@")[2] for address in asked)]
+        assert domains == ["large.org", "small.org", "tiny.org", "large.org"]
+        assert asked[:TURN] == large[:TURN]
+        assert store.forget_address("a@tiny.org") == 1
+        assert "a@tiny.org" not in [one.address for one in store.pending(run, limit=1000)]

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 CHUNK_ROWS = 10_000
+TURN = 50
+"""Addresses of one domain that follow each other in the order of asking."""
 BATCH_ROWS = 1000
 """Rows whose addresses are looked up together."""
 _SCHEMA = "results"
@@ -67,10 +69,11 @@ class InputRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """An address without a verdict."""
+    """An address without a verdict. `place`: in the order of asking, from 1."""
 
     id: int
     address: str
+    place: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +160,7 @@ class ResultStore:
         `columns`: what the rows' cells are, in a form of the caller's own."""
         with self._transaction() as connection:
             connection.execute("UPDATE run SET has_all_input = 1, columns = ? WHERE id = ?", (columns, run.id))
+            _put_in_order(connection, run.id)
 
     def columns(self, run: Run) -> str:
         """What `input_complete` noted of the columns; empty where it noted nothing."""
@@ -165,14 +169,19 @@ class ResultStore:
         return "" if row is None else str(row[0])
 
     def pending(self, run: Run, *, limit: int, after: int = 0) -> tuple[Pending, ...]:
-        """Addresses without a verdict, in the order of their first row. `after`: the last id already taken."""
+        """Addresses without a verdict, in the order of asking. `after`: the last place already taken.
+
+        Those of one domain come together, so that one session asks about many of them; but of a large domain only
+        `TURN` at a time, so that it never fills the hands of whoever takes them."""
         with self._transaction() as connection:
+            if not after:
+                _put_in_order(connection, run.id)
             found = connection.execute(
-                "SELECT id, address FROM address INDEXED BY address_pending"
-                " WHERE run = ? AND state IS NULL AND id > ? ORDER BY id LIMIT ?",
+                "SELECT address.id, address.address, place FROM work CROSS JOIN address ON address.id = work.address"
+                " WHERE work.run = ? AND place > ? AND state IS NULL ORDER BY place LIMIT ?",
                 (run.id, after, limit),
             ).fetchall()
-        return tuple(Pending(id=number, address=address) for number, address in found)
+        return tuple(Pending(id=number, address=address, place=place) for number, address, place in found)
 
     def record(self, run: Run, results: Sequence[Recorded]) -> int:
         """Keep verdicts, all or none. One that has a verdict already keeps it; how many were new."""
@@ -253,6 +262,7 @@ class ResultStore:
             for number, run in numbers:
                 rows = connection.execute("DELETE FROM input WHERE address = ?", (number,)).rowcount
                 connection.execute("UPDATE run SET rows = rows - ? WHERE id = ?", (rows, run))
+                connection.execute("DELETE FROM work WHERE run = ? AND address = ?", (run, number))
                 connection.execute("DELETE FROM address WHERE id = ?", (number,))
                 removed += rows
         return removed
@@ -260,6 +270,7 @@ class ResultStore:
     @staticmethod
     def _forget(connection: sqlite3.Connection, number: int) -> None:
         for statement in (
+            "DELETE FROM work WHERE run = ?",
             "DELETE FROM input WHERE run = ?",
             "DELETE FROM address WHERE run = ?",
             "DELETE FROM run WHERE id = ?",
@@ -301,6 +312,24 @@ def _add_batch(connection: sqlite3.Connection, run: int, rows: Sequence[InputRow
         " SELECT ?1, ?2, ?3, id, ?5 FROM address WHERE run = ?1 AND address = ?4",
         [(run, row.position, row.kept_text, row.address, row.cells) for row in rows],
     ).rowcount
+
+
+def _put_in_order(connection: sqlite3.Connection, run: int) -> None:
+    """Give every address of the run its place. Once for a run: those that it has are kept."""
+    if connection.execute("SELECT 1 FROM work WHERE run = ? LIMIT 1", (run,)).fetchone():
+        return
+    connection.create_function("domain_of", 1, _domain_of, deterministic=True)
+    connection.execute(
+        "INSERT INTO work (run, place, address)"
+        " SELECT ?1, row_number() OVER (ORDER BY (turn - 1) / ?2, domain, turn), id FROM ("
+        "  SELECT id, domain, row_number() OVER (PARTITION BY domain ORDER BY id) AS turn"
+        "  FROM (SELECT id, domain_of(address) AS domain FROM address WHERE run = ?1))",
+        (run, TURN),
+    )
+
+
+def _domain_of(address: str) -> str:
+    return address[address.rfind("@") + 1 :]
 
 
 _RUN = "SELECT id, key, created_at, rows, has_all_input, finished_at FROM run"

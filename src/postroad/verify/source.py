@@ -93,7 +93,7 @@ class StoredSource:
         after = self._after
         pending = await _in_thread(lambda: self._store.pending(self._run, limit=limit, after=after))
         if pending:
-            self._after = pending[-1].id
+            self._after = pending[-1].place
         return [(one.id, one.address) for one in pending]
 
     async def record(self, verdicts: Sequence[tuple[int, Verdict]]) -> None:
