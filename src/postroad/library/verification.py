@@ -14,6 +14,7 @@ from postroad.net.endpoint import PhaseTimeouts
 from postroad.net.hostname import machine_name
 from postroad.net.resolver import DnsResolver, Resolver
 from postroad.smtp.address import NULL, Address
+from postroad.verify.data_lists import DataLists
 from postroad.verify.job import Job
 from postroad.verify.settings import VerifySettings
 from postroad.verify.source import MemorySource
@@ -29,12 +30,16 @@ async def verify(
     port: int = 25,
     allow_private: bool = False,
     timeout_s: float = 60.0,
+    wait_s: float = 0.0,
+    lists: DataLists | None = None,
     settings: VerifySettings | None = None,
 ) -> list[Verdict]:
     """A verdict for each address, in their order; an address named twice is asked about once.
 
     `resolver`: `HOST:PORT` of a DNS server, or an object of yours; the system's by default. `hello`: the name to give,
     which should lead to this machine; its own by default. `mail_from`: the sender to name; "" is the null one.
+    `wait_s`: how long an address may wait to be asked again, as greylisting wants it; a form does not wait. `lists`:
+    disposable domains, roles, providers: `DataLists.load(directory)` adds yours to those that come with us.
     `settings` holds all of this and more (limits for each site, TLS, timeouts by phase) and replaces it.
     Whatever the hosts do is a verdict, not an exception. Raises ValueError (AddressError) for a bad `mail_from`.
     """
@@ -44,12 +49,14 @@ async def verify(
             mail_from=Address.parse(mail_from, smtputf8=True) if mail_from else NULL,
             port=port,
             allow_private=allow_private,
+            wait_s=wait_s,
             timeouts=PhaseTimeouts.all(timeout_s, connect_s=min(15.0, timeout_s)),
         )
     source = MemorySource([addresses] if isinstance(addresses, str) else addresses)
     dns = DnsResolver(resolver) if resolver is None or isinstance(resolver, str) else resolver
     try:
-        job = Job(settings, dns, source, rng=random.Random(secrets.randbits(64)))  # noqa: S311 - no secret
+        rng = random.Random(secrets.randbits(64))  # noqa: S311 - no secret
+        job = Job(settings, dns, source, rng=rng, lists=lists)
         await job.run()
     finally:
         if dns is not resolver:

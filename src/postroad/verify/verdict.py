@@ -83,7 +83,7 @@ class Evidence:
     port: int = 0
     reply: tuple[str, ...] = ()
     rule: str = ""
-    """The rule that read the reply (meaning/rules.toml), or what else decided."""
+    """The rule that read the reply (meaning/rules), or what else decided."""
     detail: str = ""
     at: str = ""
     """When, in UTC, as RFC 3339 has it."""
