@@ -21,6 +21,7 @@ from postroad.receive.checks import Checks, CheckSettings, LocalDomains, standar
 from postroad.receive.station import SessionTimeouts
 from postroad.road.policy import TlsPolicy
 from postroad.road.pool import PoolSettings
+from postroad.road.provider import providers
 from postroad.road.route import Router, StaticRoute
 from postroad.road.site import SiteLimits, SitePresets
 from postroad.smtp.address import Address, to_a_labels
@@ -179,7 +180,8 @@ def router(config: Config, resolver: Resolver, rng: random.Random) -> Router:
                 messages_per_connection=delivery.messages_per_connection,
                 recipients_per_message=delivery.recipients_per_message,
                 idle_s=delivery.idle_s,
-            )
+            ),
+            operator=providers().mail_operator,
         ),
     )
 

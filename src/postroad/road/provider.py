@@ -48,6 +48,8 @@ class ProviderKind(StrEnum):
     """Its customers' domains."""
     FILTER = "filter"
     """They stand before its customers' hosts."""
+    PARKED = "parked"
+    """Domains that nobody uses point to them."""
 
 
 class Answers(StrEnum):

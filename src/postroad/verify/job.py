@@ -22,6 +22,7 @@ from postroad.road.policy import TlsPolicy
 from postroad.road.pool import Connector, Pool, PoolSettings
 from postroad.road.route import Route, RouteFailure, Router
 from postroad.road.site import SiteLimits, SitePresets
+from postroad.road.throttle import Throttle
 from postroad.smtp.address import Address
 from postroad.smtp.outcome import Phase
 from postroad.verify.address import BadAddress, check
@@ -98,6 +99,8 @@ class Job:
         self._resolver = resolver
         self._reach = Reach(connector, settings.port, by_proxy=any(one.proxy for one in settings.egress))
         self._plan = Plan()
+        self._pace = Throttle(SiteLimits(recipients_per_minute=settings.recipients_per_minute_in_all))
+        """Of all sites together."""
         self._inquiry = Inquiry(
             rng=rng,
             wait_s=settings.wait_s,
@@ -230,6 +233,7 @@ class Job:
             FLUSH_S if self._found else None,
             None if due is None else max(0.01, due - now),
             self._reach.next_look(now),
+            self._pace.message_wait(now, self.settings.recipients_per_session) or None,
             max(0.01, self._unrouted_later[0][0] - now) if self._unrouted_later else None,
         ]
         known = [wait for wait in waits if wait is not None]
@@ -272,7 +276,9 @@ class Job:
             domain = self._unrouted.pop()
             self._routing[loop.create_task(self._find_way(domain))] = domain
         most = self.settings.connections * len(self._lanes) * BATCHES_FOR_CONNECTIONS
-        while len(self._probing) < most:
+        while len(self._probing) < most and not self._pace.message_wait(
+            self._now(), self.settings.recipients_per_session
+        ):
             batch = self._plan.next_batch(self._now())
             if batch is None:
                 break
@@ -284,6 +290,7 @@ class Job:
             # The made-up recipient goes last: a host that takes offence at it has then answered the others.
             items = sorted(batch.items, key=lambda item: item.id < 0)
             prober = self._lanes[self._lane_number(self._routes[batch.domain])].prober
+            self._pace.message_begun(self._now(), len(items))
             self._probing[loop.create_task(prober.ask(self._routes[batch.domain], items))] = batch
 
     def _lane_number(self, route: Route) -> int:
@@ -349,6 +356,7 @@ class Job:
 
     def _end_probing(self, task: asyncio.Task[Asked]) -> None:
         batch = self._probing.pop(task)
+        self._pace.message_ended(self._now(), len(batch.items))
         if task.cancelled():
             return
         asked, now = task.result(), self._now()
@@ -401,7 +409,7 @@ class Job:
             who = "one address is" if count == 1 else f"{count:,} addresses are"
             self._on_notice(
                 f"{who} to be asked again: greylisting, or trouble that may pass; this takes up to"
-                f" {self.settings.wait_s / 60:.0f} minutes (--wait 0 does not wait)"
+                f" {_minutes(self.settings.wait_s)} (--wait 0 does not wait)"
             )
 
     def _tell_closed(self) -> None:
@@ -427,6 +435,10 @@ class Job:
             await self._source.record(found)
             await self._memory.keep(new)
             self._on_progress(len(found))
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def _limits(settings: VerifySettings) -> SiteLimits:

@@ -20,6 +20,8 @@ from postroad.verify.verdict import Evidence, Traits, Verdict
 
 Result = TypeVar("Result")
 DAY_S = 86_400.0
+KEPT_DOMAINS = 100_000
+"""Domains whose facts are held until their way is found."""
 BOUNCES_BELIEVED = 2
 """Addresses of one domain whose mail was taken and came back, after which its word is not believed."""
 
@@ -110,8 +112,8 @@ class FactMemory:
         outcomes = self._store.deliveries(texts)
         cached = {} if self._is_fresh else self._store.verdicts(texts, now=now)
         if not self._is_fresh:
-            self._catch_all.update(self._store.catch_all(domains, since=now - self._time_to_live.domain_s))
-        self._bounced_later.update(self._store.bounced_later(domains))
+            _remember(self._catch_all, self._store.catch_all(domains, since=now - self._time_to_live.domain_s))
+        _remember(self._bounced_later, self._store.bounced_later(domains))
         found = {}
         for address, text in zip(addresses, texts, strict=True):
             entry = suppressed.get(text) or suppressed.get(address.domain)
@@ -175,6 +177,12 @@ def _again(verdict: Verdict) -> Verdict:
     asked = [one.at for one in verdict.evidence if one.at]
     detail = f"found on {asked[-1]} and used again" if asked else "found earlier and used again"
     return replace(verdict, evidence=(*verdict.evidence, Evidence(phase="cache", rule="cache", detail=detail)))
+
+
+def _remember(known: dict[str, Result], found: Mapping[str, Result]) -> None:
+    known.update(found)
+    while len(known) > KEPT_DOMAINS:
+        del known[next(iter(known))]
 
 
 async def _in_thread(work: Callable[[], Result]) -> Result:

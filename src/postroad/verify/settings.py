@@ -30,6 +30,8 @@ class VerifySettings:
     recipients_per_session: int = 50
     recipients_per_minute: float | None = 600.0
     """At one site."""
+    recipients_per_minute_in_all: float | None = None
+    """Over all sites; None: as many as the connections carry."""
     wait_s: float = 900.0
     """How long after it was first asked about an address may be asked again: greylisting, trouble that passes."""
     is_asking_at_random: bool = True
