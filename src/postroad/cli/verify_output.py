@@ -79,8 +79,9 @@ class Output:
         """Write them; a file is replaced once the new one is whole."""
         if self._style == "table":
             self.is_lost = not is_table and self.report is None and self._parts is None
-            if is_table:
-                _print_table(row.verdict for row in rows() if row.verdict is not None)
+            verdicts = [row.verdict for row in rows() if row.verdict is not None] if is_table else []
+            if verdicts:
+                _print_table(verdicts)
         elif self._style == "parquet":
             self._write_parquet(rows(), columns)
         elif self._output is None:

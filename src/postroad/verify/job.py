@@ -128,6 +128,7 @@ class Job:
         self._flushed_at = 0.0
         self._is_fed = False
         self._has_told_waiting = False
+        self._has_told_doubt = False
         self._routing: dict[asyncio.Task[_Way], str] = {}
         self._probing: dict[asyncio.Task[Asked], Batch] = {}
         self._unrouted: list[str] = []
@@ -152,6 +153,7 @@ class Job:
                 pass
             if not self.is_stopping and self._reach.is_closed(self._now(), is_over=True):
                 self._tell_closed()
+            self._tell_doubt()
         finally:
             tasks = [*self._routing, *self._probing]
             for task in tasks:
@@ -203,7 +205,7 @@ class Job:
             self._begin()
         tasks: list[asyncio.Task[_Way] | asyncio.Task[Asked]] = [*self._routing, *self._probing]
         timeout = self._patience()
-        if not tasks and timeout is not None and not self._found:
+        if not (tasks or self._found or self.is_stopping) and timeout is not None:
             self._tell_waiting()
         if tasks:
             done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -397,12 +399,13 @@ class Job:
             answer = Answer((step,), step)
             for batch in [*self._probing.values()]:
                 self._keep_all(self._inquiry.answer_all(batch.domain, batch.items, answer))
-            for domain in self._plan.domains():
-                self._keep_all(self._inquiry.answer_all(domain, self._plan.give_up(domain), answer))
+            for domain, items in self._plan.give_up_all():
+                self._keep_all(self._inquiry.answer_all(domain, items, answer))
         self.stop(0.0)
 
     def _tell_waiting(self) -> None:
         """Once, when nothing is left but to wait."""
+        self._tell_doubt()
         if not self._has_told_waiting and self._plan.deferred:
             self._has_told_waiting = True
             count = self._plan.deferred
@@ -411,6 +414,12 @@ class Job:
                 f"{who} to be asked again: greylisting, or trouble that may pass; this takes up to"
                 f" {_minutes(self.settings.wait_s)} (--wait 0 does not wait)"
             )
+
+    def _tell_doubt(self) -> None:
+        """Once, where nobody was reached, and it is not certain why."""
+        if self._reach.is_doubtful and not (self.is_port_closed or self._has_told_doubt):
+            self._has_told_doubt = True
+            self._on_notice(self._reach.doubt())
 
     def _tell_closed(self) -> None:
         self.is_port_closed = True

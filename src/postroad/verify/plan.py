@@ -93,10 +93,6 @@ class Plan:
         """Whether addresses of that domain wait, are put off or in a batch under way."""
         return domain in self._domains
 
-    def domains(self) -> list[str]:
-        """Those of which something waits, is put off or under way."""
-        return list(self._domains)
-
     def add(self, item: Item, *, is_first: bool = False) -> bool:
         """Take an address, before the others of its domain where `is_first`. True when its domain is new: someone
         must find its site and say so by `place`."""
@@ -174,6 +170,14 @@ class Plan:
             self._sites[held.site].domains.pop(domain, None)
         self._tidy(domain)
         return items
+
+    def give_up_all(self) -> list[tuple[str, tuple[Item, ...]]]:
+        """Everything that waits or is put off, taken out, by domain."""
+        deferred, self._deferred = self._deferred, []
+        for _, _, name, item in deferred:
+            self._domains[name].deferred -= 1
+            self._domains[name].waiting.append(item)
+        return [(name, self.give_up(name)) for name in list(self._domains)]
 
     def pause(self, site: str, until: float) -> None:
         """Begin no batch at that site before then."""

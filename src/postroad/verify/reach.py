@@ -77,6 +77,19 @@ class Reach:
         waits = [since + SILENT_S - now for _, since in self._trying.values() if now - since < SILENT_S]
         return max(0.01, min(waits)) if waits and not self.is_open else None
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether nobody was reached so far, and somebody was silent."""
+        return not self.is_open and bool(self._silent)
+
+    def doubt(self) -> str:
+        """What to tell where one site is too little to know."""
+        return (
+            f"No mail host was reached on port {self._port}. If that is so with every address, this network closes the"
+            " port, as many providers do: verify from a machine where it is open, or by way of one: --proxy"
+            " socks5://HOST:PORT."
+        )
+
     def notice(self) -> str:
         """What to tell, and what to do about it."""
         if self._by_proxy:
