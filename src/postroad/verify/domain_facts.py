@@ -52,22 +52,21 @@ class DomainFacts:
         """Take what was heard, for good, about a made-up recipient. True: another one should be asked about."""
         self.random_step = replace(step, is_random=True)
         self._asked += 1
-        if reading.judgement is Judgement.DELIVERABLE:
-            self._answers.append(True)
-        elif reading.judgement is Judgement.UNDELIVERABLE:
-            self._answers.append(False)
+        if reading.meaning is not None and reading.judgement in (Judgement.DELIVERABLE, Judgement.UNDELIVERABLE):
+            self._answers.append(reading.judgement is Judgement.DELIVERABLE)
         return self._conclude()
 
     def note_refusal(self) -> bool:
         """A mailbox of the domain was said not to exist. True: another made-up recipient should be asked about."""
         self._has_refused_real = True
-        if not self.is_settled or self._answers != [True]:
+        if not self.is_settled or not self.catch_all:
             return False
         return self._conclude()
 
     def _conclude(self) -> bool:
-        if self._answers == [True] and self._has_refused_real and self._asked < MAX_MADE_UP:
-            # It takes what does not exist, and refuses what is on the list: one more word is needed.
+        is_said_to = self._answers == [True] or (not self._asked and self.catch_all is True)
+        if is_said_to and self._has_refused_real and self._asked < MAX_MADE_UP:
+            # It takes what does not exist, or did so in an earlier run, and refuses what is on the list.
             self.is_settled = False
             self.catch_all = None
             return True

@@ -18,7 +18,7 @@ from postroad.verify.judge import Known, Reading, Step, judge, read
 from postroad.verify.plan import Batch, Item
 from postroad.verify.probe import Answer, Asked
 from postroad.verify.verdict import Judgement, Traits, Verdict
-from postroad.verify.welcome import Welcome
+from postroad.verify.welcome import Welcome, is_trouble
 
 KEPT_STEPS = 8
 """Steps of earlier askings that a verdict's evidence keeps."""
@@ -26,6 +26,8 @@ RE_ASK_S = 30.0
 """After this, at the earliest, a distrusted answer is asked for again (V-06)."""
 KEPT_FACTS = 100_000
 """Domains whose facts are remembered after the last of their addresses has its verdict."""
+KEPT_SITES = 20_000
+"""Sites that did not want us which are remembered: those that showed it last."""
 
 
 class Chance(Choice, Protocol):
@@ -67,6 +69,8 @@ class _Domain:
     provider: str = ""
     answers: str = "honest"
     is_parked: bool = False
+    is_asked: bool = False
+    """Whether recipients made up by chance may be asked about."""
     made_up: int = 0
     """Id of the question about a made-up recipient that is open; 0: none is."""
     held: list[tuple[Item, Answer, tuple[Step, ...]]] = field(default_factory=list)
@@ -106,9 +110,10 @@ class Inquiry:
     ) -> tuple[Item, ...]:
         """The way to a domain was found. What is to be asked about it, beside its addresses."""
         facts = self._facts.pop(domain, None) or DomainFacts()
-        known = _Domain(facts, mx, provider, answers, is_parked)
+        is_asked = self._is_asking_at_random and answers == "honest" and not is_parked
+        known = _Domain(facts, mx, provider, answers, is_parked, is_asked)
         self._domains[domain] = known
-        if not self._is_asking_at_random or answers != "honest" or is_parked:
+        if not is_asked:
             facts.is_settled = True
         return () if facts.is_settled else (self._question(domain, known),)
 
@@ -117,15 +122,20 @@ class Inquiry:
         known = self._domains.get(domain)
         if known is not None:
             return known.facts
-        return self._facts.setdefault(domain, DomainFacts())
+        facts = self._facts.setdefault(domain, DomainFacts())
+        self._bound_facts()
+        return facts
 
     def close_domain(self, domain: str) -> None:
         """Nothing of that domain is left in the plan; its facts are remembered for a while."""
         known = self._domains.pop(domain, None)
         if known is not None:
             self._facts[domain] = known.facts
-            if len(self._facts) > KEPT_FACTS:
-                del self._facts[next(iter(self._facts))]
+            self._bound_facts()
+
+    def _bound_facts(self) -> None:
+        if len(self._facts) > KEPT_FACTS:
+            del self._facts[next(iter(self._facts))]
 
     def refusal(self, site: str) -> Answer | None:
         """The answer for everything at a site that will not answer us any more in this run."""
@@ -166,7 +176,9 @@ class Inquiry:
             if due is not None:
                 outcome.later.append((due, item))
             elif item.id < 0:
-                self._take_random(batch.domain, known, item, answer, reading, outcome)
+                self._take_random(
+                    batch.domain, known, item, answer, reading, outcome, is_doubtful=item.id in distrusted
+                )
             else:
                 self._take(known, item, answer, reading, outcome, is_doubtful=item.id in distrusted)
         if asked.is_unreachable and readings:
@@ -179,7 +191,7 @@ class Inquiry:
     def answer_all(self, domain: str, items: Iterable[Item], answer: Answer) -> list[Settled]:
         """The same answer for all of them, without their being asked (again)."""
         outcome = Outcome()
-        known = self._domains.get(domain) or _Domain(self.facts(domain))
+        known = self._domains.get(domain) or _Domain(self._facts.get(domain) or DomainFacts())
         reading = read(answer.decided_by, known.provider)
         for item in items:
             if item.id < 0:
@@ -189,19 +201,19 @@ class Inquiry:
         return outcome.settled
 
     def _note_site(self, site: str, readings: Iterable[tuple[Answer, Reading]], asked: Asked, now: float) -> None:
-        welcome = self._sites.get(site)
         heard = [(answer.decided_by, reading) for answer, reading in readings]
-        is_trouble = any(reading.reason in ("blocked", "rate_limited") for _, reading in heard)
-        if welcome is None:
-            if not is_trouble:
-                return
-            welcome = self._sites[site] = Welcome()
-        welcome.note_session(heard, now=now, wait_s=self._wait_s)
+        if site in self._sites or any(is_trouble(step, reading) for step, reading in heard):
+            self._welcome(site).note_session(heard, now=now, wait_s=self._wait_s)
 
     def note_pause(self, site: str, now: float) -> None:
         """The pool leaves the site alone for now."""
-        welcome = self._sites.setdefault(site, Welcome())
-        welcome.note_pause(now=now, wait_s=self._wait_s)
+        self._welcome(site).note_pause(now=now, wait_s=self._wait_s)
+
+    def _welcome(self, site: str) -> Welcome:
+        welcome = self._sites[site] = self._sites.pop(site) if site in self._sites else Welcome()
+        if len(self._sites) > KEPT_SITES:
+            del self._sites[next(iter(self._sites))]
+        return welcome
 
     def _due(self, item: Item, answer: Answer, reading: Reading, now: float, *, is_doubtful: bool) -> float | None:
         """When the address is asked about again; None: what was heard is the last word."""
@@ -209,9 +221,11 @@ class Inquiry:
         if past is None:
             past = self._past[item.id] = _Past(now, 0, ())
         past.times += 1
-        if is_doubtful and reading.judgement is Judgement.UNDELIVERABLE and not past.is_distrusted:
+        delay: float | None
+        if is_doubtful and reading.judgement is Judgement.UNDELIVERABLE:
+            is_last = past.is_distrusted or now + RE_ASK_S > past.first_asked + self._wait_s
             past.is_distrusted = True
-            delay: float | None = RE_ASK_S
+            delay = None if is_last else RE_ASK_S
         else:
             delay = retry_in(
                 answer.decided_by,
@@ -238,24 +252,31 @@ class Inquiry:
     ) -> None:
         past = self._past.pop(item.id, None)
         steps = () if past is None else past.steps
-        if is_doubtful and reading.judgement is Judgement.UNDELIVERABLE:
-            # Twice after signs that we are not wanted: the site's word is not worth a verdict (V-06).
-            doubt = Step(phase=answer.decided_by.phase, reason="blocked", detail="said only after refusing us")
-            answer = Answer((*answer.steps, doubt), doubt)
-            reading = read(doubt)
+        if is_doubtful:
+            answer, reading = _doubted(answer, reading)
         if reading.judgement is Judgement.DELIVERABLE and not known.facts.is_settled:
             known.held.append((item, answer, steps))
             self.held += 1
             return
         outcome.settled.append(self._settle(known, item, answer, steps))
-        if reading.reason == "mailbox_unknown" and known.facts.note_refusal() and not known.made_up:
+        if reading.reason == "mailbox_unknown" and known.is_asked and known.facts.note_refusal() and not known.made_up:
             outcome.first.append(self._question(item.address.domain, known))
 
     def _take_random(
-        self, domain: str, known: _Domain, item: Item, answer: Answer, reading: Reading, outcome: Outcome
+        self,
+        domain: str,
+        known: _Domain,
+        item: Item,
+        answer: Answer,
+        reading: Reading,
+        outcome: Outcome,
+        *,
+        is_doubtful: bool = False,
     ) -> None:
         self._past.pop(item.id, None)
         known.made_up = 0
+        if is_doubtful:
+            answer, reading = _doubted(answer, reading)
         if known.facts.note_random(answer.decided_by, reading):
             outcome.first.append(self._question(domain, known))
         else:
@@ -291,3 +312,11 @@ class Inquiry:
             ),
         )
         return Settled(item.id, verdict)
+
+
+def _doubted(answer: Answer, reading: Reading) -> tuple[Answer, Reading]:
+    """A mailbox refused only after signs that we are not wanted: the site's word is not worth a verdict (V-06)."""
+    if reading.judgement is not Judgement.UNDELIVERABLE:
+        return answer, reading
+    doubt = Step(phase=answer.decided_by.phase, reason="blocked", detail="said only after refusing us")
+    return Answer((*answer.steps, doubt), doubt), read(doubt)

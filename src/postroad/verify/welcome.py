@@ -40,9 +40,9 @@ class Welcome:
 
     def note_session(self, heard: list[tuple[Step, Reading]], *, now: float, wait_s: float) -> None:
         """Take what one session brought, about real addresses and made-up ones alike."""
-        if any(_is_hearing(reading) for _, reading in heard):
+        if any(_is_hearing(step, reading) for step, reading in heard):
             self._blocks, self._since, self._last = 0, None, None
-        troubles = [(step, reading) for step, reading in heard if reading.reason in _TROUBLE]
+        troubles = [(step, reading) for step, reading in heard if is_trouble(step, reading)]
         if not troubles:
             return
         step, reading = next(((s, r) for s, r in troubles if r.reason == "blocked"), troubles[0])
@@ -66,6 +66,13 @@ class Welcome:
             )
 
 
-def _is_hearing(reading: Reading) -> bool:
+def is_trouble(step: Step, reading: Reading) -> bool:
+    """Whether the site shows by that answer that it does not want us, or not now: a block, a rate, any 421 (V-09)."""
+    return reading.reason in _TROUBLE or (step.reply is not None and step.reply.code == 421)
+
+
+def _is_hearing(step: Step, reading: Reading) -> bool:
     """Whether the answer was about the recipient."""
+    if is_trouble(step, reading):
+        return False
     return reading.judgement is not Judgement.UNKNOWN or reading.reason in ("greylisted", "temporary")
