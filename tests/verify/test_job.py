@@ -18,7 +18,8 @@ from postroad.net.resolver import AddressAnswer, DnsStatus, MxAnswer, Resolver
 from postroad.road.throttle import BackOff
 from postroad.smtp.address import NULL, Address
 from postroad.store.results import InputRow, ResultStore
-from postroad.verify.job import Job, doubts
+from postroad.verify.doubts import doubts
+from postroad.verify.job import Job
 from postroad.verify.settings import VerifySettings
 from postroad.verify.source import MemorySource, StoredSource, canonical, stored_verdicts
 from postroad.verify.verdict import Verdict
@@ -168,6 +169,14 @@ def test_dns_that_gives_no_answer_is_never_no_such_domain() -> None:
     names.is_down = True
     (found,) = verify(Host(), "ann@example.net", names=names)
     assert found.state == "unknown:dns_temporary"
+
+
+def test_a_name_server_that_answers_nobody_is_told_once() -> None:
+    names = Names(**NAMES)
+    names.is_down = True
+    notices: list[str] = []
+    verify(Host(), *(f"a@d{number}.test" for number in range(9)), names=names, notices=notices)
+    assert len(notices) == 1 and "--resolver" in notices[0]
 
 
 def test_v09_a_host_that_says_421_is_left_alone_and_asked_again_later_for_the_rest() -> None:

@@ -34,7 +34,8 @@ from postroad.store.spool import SpoolError, SpoolLocked
 from postroad.store.sqlite import FileLock
 from postroad.verify.columns import OwnColumns
 from postroad.verify.data_lists import DataLists
-from postroad.verify.job import Job, doubts
+from postroad.verify.doubts import doubts
+from postroad.verify.job import Job
 from postroad.verify.lines import ListError
 from postroad.verify.lists import ListReader
 from postroad.verify.memory import DAY_S, FactMemory, TimeToLive

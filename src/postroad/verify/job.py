@@ -17,7 +17,7 @@ from zlib import crc32
 
 from postroad.clock import Clock, SystemClock
 from postroad.net.dialogue import connect
-from postroad.net.resolver import DnsStatus, Resolver
+from postroad.net.resolver import Resolver
 from postroad.road.policy import TlsPolicy
 from postroad.road.pool import Connector, Pool, PoolSettings
 from postroad.road.route import Route, RouteFailure, Router
@@ -46,6 +46,8 @@ FLUSH_S = 0.5
 ROUTES_AT_A_TIME = 100
 DNS_AGAIN_S = 30.0
 """After this a domain of which DNS gave no answer is looked for once more."""
+DNS_FAILURES = 3
+"""Domains without an answer, and none with one, after which the name server is taken to be away."""
 BATCHES_FOR_CONNECTIONS = 4
 """Batches under way for each connection: those that wait out the pace of a slow site do not hold up the others."""
 
@@ -128,6 +130,8 @@ class Job:
         self._flushed_at = 0.0
         self._is_fed = False
         self._has_told_waiting = False
+        self._dns_failures: int | None = 0
+        """Domains of which DNS gave no answer; None: of some other it did."""
         self._has_told_doubt = False
         self._routing: dict[asyncio.Task[_Way], str] = {}
         self._probing: dict[asyncio.Task[Asked], Batch] = {}
@@ -317,6 +321,7 @@ class Job:
         if task.cancelled():
             return
         way = task.result()
+        self._note_dns(way.route)
         if isinstance(way.route, RouteFailure):
             self._no_route(domain, way.route)
             return
@@ -341,6 +346,15 @@ class Job:
             self._plan.add(item, is_first=True)
         key = f"{route.site.key} {self._lane_number(route)}" if self.settings.splits_sites else route.site.key
         self._plan.place(domain, key, _share(route.site.limits, self.settings))
+
+    def _note_dns(self, route: Route | RouteFailure) -> None:
+        """A name server that answers nobody is told once."""
+        if not isinstance(route, RouteFailure) or route.is_permanent:
+            self._dns_failures = None
+        elif self._dns_failures is not None:
+            self._dns_failures += 1
+            if self._dns_failures == DNS_FAILURES:
+                self._on_notice("The name server gives no answer to any question; name another by --resolver.")
 
     def _no_route(self, domain: str, failure: RouteFailure) -> None:
         if not failure.is_permanent and domain not in self._asked_dns and self.settings.wait_s >= DNS_AGAIN_S:
@@ -468,28 +482,3 @@ def _share(limits: SiteLimits, settings: VerifySettings) -> Share:
     if limits.recipients_per_minute is not None:
         sizes.append(int(limits.recipients_per_minute))
     return Share(batches=limits.connections, batch_size=max(1, min(sizes)))
-
-
-async def doubts(settings: VerifySettings, resolver: Resolver) -> list[str]:
-    """What mail hosts will hold against us, one sentence each: a hello or sender that is nobody's (V-08)."""
-    found = []
-    name = settings.hello
-    if not name.startswith("["):
-        answer = await resolver.addresses(name) if "." in name else None
-        if answer is None or answer.status in (DnsStatus.NO_DOMAIN, DnsStatus.NO_DATA):
-            found.append(
-                f"The name given in EHLO, {name}, is not in DNS: mail hosts may refuse us for it. Name one that leads"
-                " to this machine by --hello."
-            )
-    if isinstance(settings.mail_from, Address):
-        domain = settings.mail_from.domain
-        mx = await resolver.mx(domain)
-        has_none = mx.status is DnsStatus.NO_DOMAIN or mx.records == ((0, ""),)
-        if mx.status is DnsStatus.NO_DATA:
-            has_none = (await resolver.addresses(domain)).status in (DnsStatus.NO_DOMAIN, DnsStatus.NO_DATA)
-        if has_none:
-            found.append(
-                f"The sender's domain, {domain}, takes no mail: many hosts refuse such a sender. Give an address"
-                " of yours by --mail-from."
-            )
-    return found
