@@ -38,8 +38,13 @@ _BY_REASON: Mapping[str, tuple[str, str]] = {
 }
 
 
-def status(verdict: str, reason: str, *, is_role: bool) -> tuple[str, str]:
+_OWN_LISTS = frozenset({"do_not_mail", "opt_out", "blocked_domain"})
+
+
+def status(verdict: str, reason: str, *, is_role: bool = False, is_disposable: bool = False) -> tuple[str, str]:
     """`status` and `sub_status` of a verdict."""
+    if is_disposable and verdict != "undeliverable" and reason not in _OWN_LISTS:
+        return "do_not_mail", "disposable"
     if verdict == "deliverable" and is_role:
         return "role_based", "none"
     found = _BY_REASON.get(reason)

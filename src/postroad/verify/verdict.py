@@ -141,7 +141,8 @@ class Verdict:
     @property
     def status(self) -> tuple[str, str]:
         """`status` and `sub_status` as EmailVerify.io names them."""
-        return emailverify.status(self.verdict, self.reason, is_role=self.traits.role)
+        traits = self.traits
+        return emailverify.status(self.verdict, self.reason, is_role=traits.role, is_disposable=traits.disposable)
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as JSON holds it."""
