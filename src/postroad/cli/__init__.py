@@ -18,6 +18,8 @@ COMMANDS = {
     "send": ("postroad.cli.send", "Submit a message."),
     "explain": ("postroad.cli.explain", "Tell what replies of mail servers mean."),
     "bounce": ("postroad.cli.bounce", "Read messages that came back."),
+    "suppress": ("postroad.cli.suppress", "Keep the list of those not to be mailed."),
+    "forget": ("postroad.cli.forget", "Remove what verification knows of an address."),
     "queue": ("postroad.cli.queue", "Look into the queue, retry, remove."),
     "user": ("postroad.cli.user", "Add and change accounts."),
     "lab": ("postroad.cli.lab", "Run a simulated internet to try verification in."),

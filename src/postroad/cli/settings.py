@@ -1,10 +1,11 @@
-"""What commands share: the configuration they run with, passwords, and how they end in failure."""
+"""What commands share: the configuration and state they run with, passwords, and how they end in failure."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -13,6 +14,7 @@ import click
 if TYPE_CHECKING:
     from postroad.app import Overrides
     from postroad.config import Config, ConfigMistake
+    from postroad.store.facts import FactStore
 
 MAX_PASSWORD_CHARS = 1024
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -62,6 +64,32 @@ def or_exit(loaded: Config | list[ConfigMistake]) -> Config:
             click.echo(escaped(str(mistake)), err=True)
         sys.exit(1)
     return loaded
+
+
+def verify_state(state: Path | None) -> Path:
+    """The directory of what verification keeps: the one named, else in the user's data; made where there is none."""
+    if state is None:
+        from platformdirs import user_data_path
+
+        state = user_data_path("postroad", appauthor=False)
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        fail(f"{state} cannot be made: {error.strerror}; name another directory by --state")
+    return state
+
+
+@contextmanager
+def fact_store(state: Path | None) -> Iterator[FactStore]:
+    """The facts that `postroad verify` knows; what goes wrong with them ends the command in one sentence."""
+    from postroad.store.facts import FactStore
+    from postroad.store.spool import SpoolError
+
+    try:
+        with FactStore(verify_state(state) / "facts.db") as facts:
+            yield facts
+    except SpoolError as error:
+        fail(str(error))
 
 
 def read_password(*, from_stdin: bool, is_new: bool) -> str:

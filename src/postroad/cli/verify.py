@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from postroad.cli.settings import fail
+from postroad.cli.settings import fail, verify_state
 from postroad.cli.verify_output import STYLES, Output
 from postroad.cli.verify_run import Asking, ListOptions, verify_few, verify_list
 from postroad.config.judge import is_ip, split_host_port
@@ -99,7 +99,7 @@ _DIRECTORY = click.Path(file_okay=False, path_type=Path)
     "--fresh/--reuse",
     "is_fresh",
     default=None,
-    help="Use verdicts found earlier, or not. Without either: they are used, but not with --resolver, --port or"
+    help="Ignore verdicts found earlier, or use them. Without either they are used, but not with --resolver, --port or"
     " --allow-private.",
 )
 @click.option("--max-age", type=click.FloatRange(0, 365), help="Days after which an earlier verdict is not used.")
@@ -165,6 +165,7 @@ _DIRECTORY = click.Path(file_okay=False, path_type=Path)
     show_default=True,
     help="Addresses a minute at one site; 0: no limit.",
 )
+@click.option("--total-rate", type=click.IntRange(0, 10_000_000), default=0, help="Addresses a minute in all.")
 @click.option(
     "--timeout", type=click.FloatRange(0.1, 600), default=60.0, show_default=True, help="Seconds for each answer."
 )
@@ -176,7 +177,7 @@ def command(subjects: tuple[str, ...], style: str | None, output: Path | None, *
     input. Needs no server and no configuration.
     """
     is_list = _is_list(subjects)
-    state = _state_directory(options["state"])
+    state = verify_state(options["state"])
     try:
         lists = DataLists.load(options["lists"])
         with FactStore(state / "facts.db") as facts:
@@ -233,6 +234,7 @@ def _settings(options: dict[str, Any]) -> VerifySettings:
         per_site=options["per_site"],
         recipients_per_session=options["recipients"],
         recipients_per_minute=options["rate"] or None,
+        recipients_per_minute_in_all=options["total_rate"] or None,
         wait_s=options["wait"],
         is_asking_at_random=options["is_asking_at_random"],
         block_lists=options["dnsbl"],
@@ -245,18 +247,6 @@ def _is_reusing(options: dict[str, Any]) -> bool:
     if options["is_fresh"] is not None:
         return not options["is_fresh"]
     return options["resolver"] is None and options["port"] == 25 and not options["allow_private"]
-
-
-def _state_directory(state: Path | None) -> Path:
-    if state is None:
-        from platformdirs import user_data_path
-
-        state = user_data_path("postroad", appauthor=False)
-    try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        fail(f"{state} cannot be made: {error.strerror}; name another directory by --state")
-    return state
 
 
 def _is_list(subjects: tuple[str, ...]) -> bool:

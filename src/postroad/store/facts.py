@@ -13,10 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-from postroad.store.sqlite import DatabaseSettings, explain, open_database, roll_back
+from postroad.store.mention import know_mentions
+from postroad.store.sqlite import DatabaseSettings, explain, open_database, roll_back, wipe
 
 ASKED_TOGETHER = 500
 """Names looked up by one statement."""
@@ -146,9 +148,12 @@ class FactStore:
             return bool(connection.execute("DELETE FROM suppression WHERE name = ?", (name,)).rowcount)
 
     def suppressed(self, names: Sequence[str]) -> dict[str, Suppressed]:
-        """Name → entry, of the addresses and domains that are on the list."""
-        found = self._by_names("SELECT name, cause, added_at, note FROM suppression WHERE ?1 = ?1", "name", names, 0)
-        return {name: _suppressed(name, *rest) for name, *rest in found}
+        """Name → entry, of the addresses and domains that are on the list, as they stand or in small letters."""
+        wanted = list(dict.fromkeys(chain.from_iterable((name, name.lower()) for name in names)))
+        rows = self._by_names("SELECT name, cause, added_at, note FROM suppression WHERE ?1 = ?1", "name", wanted, 0)
+        found = {name: _suppressed(name, *rest) for name, *rest in rows}
+        entries = ((name, found.get(name) or found.get(name.lower())) for name in names)
+        return {name: entry for name, entry in entries if entry is not None}
 
     def suppressions(self) -> Iterator[Suppressed]:
         """The whole list by name, read in pieces."""
@@ -192,17 +197,31 @@ class FactStore:
     # Forgetting -----------------------------------------------------------------------------------------------
 
     def forget_address(self, address: str) -> int:
-        """Remove what is known of an address, but for its place on the suppression list; how many facts."""
+        """Remove what is known of an address, in capital or small letters, but for its place on the suppression list;
+        how many facts. Facts about others that mention it go too."""
         with self._transaction() as connection:
-            verdicts = connection.execute("DELETE FROM verdict WHERE address = ?", (address,)).rowcount
-            return verdicts + connection.execute("DELETE FROM delivery WHERE address = ?", (address,)).rowcount
+            know_mentions(connection, address)
+            removed = 0
+            for table in ("verdict", "delivery"):
+                statement = f"DELETE FROM {table} WHERE address = ? COLLATE NOCASE"  # noqa: S608 - names of ours
+                removed += connection.execute(statement, (address,)).rowcount
+            connection.execute("DELETE FROM verdict WHERE mentions(verdict)")
+            connection.execute("UPDATE delivery SET said = '' WHERE mentions(said)")
+        return removed
 
-    def forget_before(self, *, now: float, domains_since: float) -> int:
-        """Remove verdicts that have expired, and what was found of domains and deliveries before `domains_since`."""
+    def forget_before(self, *, now: float, since: float) -> int:
+        """Remove verdicts that have expired, and what was found of addresses, domains and deliveries before `since`."""
         with self._transaction() as connection:
-            removed = connection.execute("DELETE FROM verdict WHERE expires_at <= ?", (now,)).rowcount
-            removed += connection.execute("DELETE FROM domain WHERE found_at < ?", (domains_since,)).rowcount
-            return removed + connection.execute("DELETE FROM delivery WHERE at < ?", (domains_since,)).rowcount
+            removed = connection.execute(
+                "DELETE FROM verdict WHERE expires_at <= ? OR found_at < ?", (now, since)
+            ).rowcount
+            removed += connection.execute("DELETE FROM domain WHERE found_at < ?", (since,)).rowcount
+            return removed + connection.execute("DELETE FROM delivery WHERE at < ?", (since,)).rowcount
+
+    def wipe(self) -> None:
+        """Leave nothing in the file of what was removed: see `sqlite.wipe`."""
+        with self._lock:
+            wipe(self._connection, self.path)
 
     # ----------------------------------------------------------------------------------------------------------
 

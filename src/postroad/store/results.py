@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from postroad.store.mention import know_mentions
 from postroad.store.spool import SpoolError
-from postroad.store.sqlite import DatabaseSettings, explain, open_database, roll_back
+from postroad.store.sqlite import DatabaseSettings, explain, open_database, roll_back, wipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -255,17 +256,29 @@ class ResultStore:
         return len(old)
 
     def forget_address(self, address: str) -> int:
-        """Remove an address with its rows from every run; how many rows."""
+        """Remove an address, in capital or small letters, with its rows from every run; how many rows.
+
+        Rows of other addresses that mention it in another column lose their own columns, and verdicts of others that
+        mention it (as what was meant) are removed, so that they are asked about again when the run goes on."""
         with self._transaction() as connection:
-            numbers = connection.execute("SELECT id, run FROM address WHERE address = ?", (address,)).fetchall()
+            know_mentions(connection, address)
+            numbers = connection.execute(
+                "SELECT id, run FROM address WHERE address = ? COLLATE NOCASE", (address,)
+            ).fetchall()
             removed = 0
             for number, run in numbers:
                 rows = connection.execute("DELETE FROM input WHERE address = ?", (number,)).rowcount
                 connection.execute("UPDATE run SET rows = rows - ? WHERE id = ?", (rows, run))
-                connection.execute("DELETE FROM work WHERE run = ? AND address = ?", (run, number))
                 connection.execute("DELETE FROM address WHERE id = ?", (number,))
                 removed += rows
+            connection.execute("UPDATE input SET cells = '' WHERE mentions(cells)")
+            connection.execute("UPDATE address SET state = NULL, verdict = NULL WHERE mentions(verdict)")
         return removed
+
+    def wipe(self) -> None:
+        """Leave nothing in the file of what was removed: see `sqlite.wipe`."""
+        with self._lock:
+            wipe(self._connection, self.path)
 
     @staticmethod
     def _forget(connection: sqlite3.Connection, number: int) -> None:

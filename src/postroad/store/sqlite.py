@@ -188,6 +188,25 @@ def roll_back(connection: sqlite3.Connection) -> None:
         pass
 
 
+def wipe(connection: sqlite3.Connection, path: Path) -> None:
+    """Write the database anew without the room of deleted rows, and empty its log: what was deleted is in neither.
+
+    For personal data that somebody wants gone; takes as much room again meanwhile, and the file system may keep what it
+    held. Raises SpoolError, SpoolBusy where another program reads or writes it just now."""
+    try:
+        # The copy may be large: it goes to a temporary file that SQLite removes, not into memory.
+        connection.execute("PRAGMA temp_store = FILE")
+        try:
+            connection.execute("VACUUM")
+        finally:
+            connection.execute("PRAGMA temp_store = MEMORY")
+        is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    if is_busy:
+        raise SpoolBusy(f"{path} is in use by another program: end that one first")
+
+
 def delete_database(path: Path) -> None:
     """Remove a closed database with what belongs to it (its log; its lock file last)."""
     for suffix in ("-wal", "-shm", "", ".lock"):
