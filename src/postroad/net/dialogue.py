@@ -367,9 +367,11 @@ async def connect(
     ssl_context: ssl.SSLContext | None = None,
     credentials: Credentials | None = None,
     observer: Observer | None = None,
+    on_connected: Callable[[], None] | None = None,
 ) -> Connection:
     """A connection that has been greeted, has said EHLO, and is secured and authenticated as asked.
 
+    `on_connected`: called once the host was reached, before it has greeted.
     Raises DialogueError with the phase in which it failed, and the server's words where it said any.
     """
     loop = asyncio.get_running_loop()
@@ -397,6 +399,8 @@ async def connect(
                         ssl=context,
                         server_hostname=endpoint.host if context else None,
                     )
+        if on_connected is not None:
+            on_connected()
         await connection.open(hello, tls, ssl_context)
         if credentials is not None:
             await connection.authenticate(credentials, secrets.token_urlsafe(18))

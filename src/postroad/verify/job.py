@@ -9,6 +9,7 @@ it may concern by callbacks. Used by the verify command and by `library.verifica
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ from postroad.clock import Clock, SystemClock
 from postroad.net.dialogue import connect
 from postroad.net.resolver import Resolver
 from postroad.road.policy import TlsPolicy
-from postroad.road.pool import Connector, Pool, PoolSettings
+from postroad.road.pool import Pool, PoolSettings
 from postroad.road.route import Route, RouteFailure, Router
 from postroad.road.site import SiteLimits, SitePresets
 from postroad.road.throttle import Throttle
@@ -33,7 +34,7 @@ from postroad.verify.judge import Step, bad_syntax
 from postroad.verify.memory import Memory, NoMemory
 from postroad.verify.plan import Batch, Item, Plan, Share
 from postroad.verify.probe import Answer, Asked, Prober, route_answer
-from postroad.verify.reach import Reach
+from postroad.verify.reach import Dialler, Reach
 from postroad.verify.settings import VerifySettings
 from postroad.verify.source import Source
 from postroad.verify.traits import describe
@@ -81,7 +82,7 @@ class Job:
         lists: DataLists | None = None,
         memory: Memory | None = None,
         clock: Clock | None = None,
-        connector: Connector = connect,
+        connector: Dialler = connect,
         on_progress: Callable[[int], None] = lambda count: None,
         on_notice: Callable[[str], None] = lambda sentence: None,
     ) -> None:
@@ -109,7 +110,7 @@ class Job:
             describe=lambda address: describe(address, self._lists),
             is_asking_at_random=settings.is_asking_at_random,
         )
-        presets = SitePresets(_limits(settings), operator=self._lists.providers.probe_operator)
+        presets = SitePresets(settings.site_limits(), operator=self._lists.providers.probe_operator)
         self._routers = [
             Router(
                 resolver,
@@ -129,6 +130,7 @@ class Job:
         """Those among them that were found by asking."""
         self._flushed_at = 0.0
         self._is_fed = False
+        self._stopped = asyncio.Event()
         self._has_told_waiting = False
         self._dns_failures: int | None = 0
         """Domains of which DNS gave no answer; None: of some other it did."""
@@ -164,11 +166,13 @@ class Job:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._flush()
+            await self._memory.keep(())
             await asyncio.gather(*(lane.pool.close() for lane in self._lanes))
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Begin nothing more; what is being asked may end within `grace_s`."""
         self.is_stopping = True
+        self._stopped.set()
         for routing in self._routing:
             routing.cancel()
         if grace_s > 0:
@@ -208,16 +212,15 @@ class Job:
             await self._feed()
             self._begin()
         tasks: list[asyncio.Task[_Way] | asyncio.Task[Asked]] = [*self._routing, *self._probing]
-        timeout = self._patience()
-        if not (tasks or self._found or self.is_stopping) and timeout is not None:
-            self._tell_waiting()
+        done: set[asyncio.Task[_Way] | asyncio.Task[Asked]] = set()
+        due = self._next_due()
         if tasks:
+            timeout = None if self.is_stopping else self._patience(due)
             done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        elif timeout is not None and not self.is_stopping:
-            done = set()
-            await asyncio.sleep(timeout)
-        else:
+        elif self.is_stopping or (due is None and self._is_fed):
             return False
+        elif due is not None:
+            await self._rest(due)
         for task in done:
             if task in self._routing:
                 self._end_routing(task)  # type: ignore[arg-type]
@@ -225,25 +228,40 @@ class Job:
                 self._end_probing(task)  # type: ignore[arg-type]
         now = self._now()
         if not self.is_stopping and self._reach.is_closed(now):
-            self._give_up_closed()
+            await self._give_up_closed()
         if len(self._found) >= FLUSH_AT or now - self._flushed_at >= FLUSH_S:
             self._flushed_at = now
             await self._flush()
         return True
 
-    def _patience(self) -> float | None:
-        """How long something may take to end before something else is to be done; None: as long as it takes."""
+    def _next_due(self) -> float | None:
+        """In how many seconds something that waits may go on; None: nothing does."""
         now = self._now()
-        due = self._plan.next_time()
-        waits = [
-            FLUSH_S if self._found else None,
-            None if due is None else max(0.01, due - now),
-            self._reach.next_look(now),
-            self._pace.message_wait(now, self.settings.recipients_per_session) or None,
-            max(0.01, self._unrouted_later[0][0] - now) if self._unrouted_later else None,
-        ]
+        waits = []
+        if (due := self._plan.next_time()) is not None:
+            waits.append(due - now)
+        if self._unrouted_later:
+            waits.append(self._unrouted_later[0][0] - now)
+        if self._plan.size > self._plan.deferred:
+            waits.append(self._pace.message_wait(now, self.settings.recipients_per_session))
+        waits = [max(0.01, wait) for wait in waits if wait]
+        return min(waits) if waits else None
+
+    def _patience(self, due: float | None) -> float | None:
+        """How long something may take to end before something else is to be done; None: as long as it takes."""
+        waits = [FLUSH_S if self._found else None, due, self._reach.next_look(self._now())]
         known = [wait for wait in waits if wait is not None]
         return min(known) if known else None
+
+    async def _rest(self, seconds: float) -> None:
+        """Nothing is under way: wait, unless somebody stops the run."""
+        if self._found:
+            seconds = min(seconds, FLUSH_S)
+        else:
+            self._tell_waiting()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
 
     # Feeding --------------------------------------------------------------------------------------------------
 
@@ -326,6 +344,7 @@ class Job:
             self._no_route(domain, way.route)
             return
         route = way.route
+        self._asked_dns.pop(domain, None)
         self._routes[domain] = route
         hosts = [host.name for host in route.hosts]
         provider = self._lists.providers.of(hosts)
@@ -373,13 +392,14 @@ class Job:
     def _end_probing(self, task: asyncio.Task[Asked]) -> None:
         batch = self._probing.pop(task)
         self._pace.message_ended(self._now(), len(batch.items))
-        if task.cancelled():
+        if task.cancelled() or self.is_port_closed:
             return
         asked, now = task.result(), self._now()
         if asked.pause_s is not None:
             self._plan.pause(batch.site, now + asked.pause_s)
             self._inquiry.note_pause(batch.site, now)
             self._finish(batch, again=batch.items)
+            self._recall_refused(batch.site)
             return
         outcome = self._inquiry.hear(batch, asked, now)
         self._keep_all(outcome.settled)
@@ -390,8 +410,11 @@ class Job:
         for item in outcome.first:
             self._plan.add(item, is_first=True)
         self._finish(batch, again=outcome.again, later=outcome.later)
-        if self._inquiry.refusal(batch.site) is not None:
-            self._plan.recall(batch.site)
+        self._recall_refused(batch.site)
+
+    def _recall_refused(self, site: str) -> None:
+        if self._inquiry.refusal(site) is not None:
+            self._plan.recall(site)
 
     def _finish(self, batch: Batch, again: Iterable[Item] = (), later: Iterable[tuple[float, Item]] = ()) -> None:
         self._plan.finished(batch, again, later)
@@ -400,7 +423,7 @@ class Job:
             self._memory.note_domain(batch.domain, self._inquiry.facts(batch.domain))
             self._inquiry.close_domain(batch.domain)
 
-    def _give_up_closed(self) -> None:
+    async def _give_up_closed(self) -> None:
         """Nobody can be reached: what is open stays open where it can be gone on with, and is `unknown` elsewhere."""
         self._tell_closed()
         if not self._source.is_resumable:
@@ -413,8 +436,12 @@ class Job:
             answer = Answer((step,), step)
             for batch in [*self._probing.values()]:
                 self._keep_all(self._inquiry.answer_all(batch.domain, batch.items, answer))
-            for domain, items in self._plan.give_up_all():
-                self._keep_all(self._inquiry.answer_all(domain, items, answer))
+            while not self.is_stopping:
+                for domain, items in self._plan.give_up_all():
+                    self._keep_all(self._inquiry.answer_all(domain, items, answer))
+                if self._is_fed:
+                    break
+                await self._feed()
         self.stop(0.0)
 
     def _tell_waiting(self) -> None:
@@ -462,17 +489,6 @@ class Job:
 
 def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
-
-
-def _limits(settings: VerifySettings) -> SiteLimits:
-    return SiteLimits(
-        connections=settings.per_site,
-        messages_per_connection=settings.recipients_per_session,
-        recipients_per_message=settings.recipients_per_session,
-        recipients_per_connection=settings.recipients_per_session,
-        recipients_per_minute=settings.recipients_per_minute,
-        idle_s=settings.idle_s,
-    )
 
 
 def _share(limits: SiteLimits, settings: VerifySettings) -> Share:

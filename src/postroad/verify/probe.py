@@ -74,15 +74,17 @@ class Prober:
                 if lease.retry_after_s is not None:
                     return Asked({}, tuple(items), pause_s=lease.retry_after_s)
                 return _nobody_asked(items, answer)
-            was_used = lease.connection.transactions > 0
-            asked, was_closed = await self._use(lease, route, items)
-            if not (was_closed and was_used and fresh_starts < MAX_FRESH_STARTS):
+            asked, was_stale = await self._use(lease, route, items)
+            if not was_stale or fresh_starts >= MAX_FRESH_STARTS:
                 return asked
             fresh_starts += 1
 
     async def _use(self, lease: Lease, route: Route, items: Sequence[Item]) -> tuple[Asked, bool]:
-        """One transaction on a lease, or two where some local parts need SMTPUTF8; the lease is given back."""
+        """One transaction on a lease, or two where some local parts need SMTPUTF8; the lease is given back.
+
+        Also whether it was used before, and had been closed before we asked anything."""
         connection = lease.connection
+        was_used = connection.transactions > 0
         session_size = min(self._session_size, route.site.limits.recipients_per_connection or self._session_size)
         is_reusable = False
         try:
@@ -91,7 +93,7 @@ class Prober:
             again = list(items[len(batch) :])
             answers: dict[int, Answer] = {}
             distrusted: list[Item] = []
-            was_closed = False
+            was_stale = False
             has_trouble = False
             for group, is_utf8 in _by_need(batch):
                 if answers and (has_trouble or not connection.is_open):
@@ -107,7 +109,12 @@ class Prober:
                     answers.update(_everyone(group, self._step(connection, Phase.RCPT, detail, "out_of_step")))
                     has_trouble = True
                     continue
-                was_closed = was_closed or is_stale(found)
+                if is_stale(found):
+                    if answers:
+                        again.extend(group)
+                        has_trouble = has_trouble or any(is_unwelcome(result) for result in found)
+                        continue
+                    was_stale = was_used
                 repeated = _unheard(found)
                 for index, (item, result) in enumerate(zip(group, found, strict=True)):
                     if index in repeated:
@@ -119,11 +126,11 @@ class Prober:
                         distrusted.append(item)
                     has_trouble = has_trouble or is_unwelcome(result)
                 has_trouble = has_trouble or any(is_unwelcome(result) for result in found)
-            if has_trouble and not was_closed:
+            if has_trouble and not was_stale:
                 lease.trouble()
             is_full = self._used.get(connection, 0) >= session_size
             is_reusable = connection.is_open and not is_full and not has_trouble
-            return Asked(answers, tuple(again), tuple(distrusted)), was_closed
+            return Asked(answers, tuple(again), tuple(distrusted)), was_stale
         finally:
             lease.release(reusable=is_reusable)
 

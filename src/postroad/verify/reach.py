@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from postroad.net.dialogue import Connection
 from postroad.net.endpoint import DialogueError, Endpoint, PhaseTimeouts, TlsMode
-from postroad.road.pool import Connector
 from postroad.road.site import site_key
 from postroad.smtp.outcome import Phase
 
@@ -21,19 +21,37 @@ SILENT_S = 5.0
 SILENT_SITES = 5
 """Sites that all are silent, while nobody has answered: the port is closed."""
 REFUSING_SITES = 20
-"""The same of sites that all refuse the connection: it takes more, since a host without a mail server does so too."""
+"""The same of sites that all refuse the connection, or to which there is no way: it takes more, since a host without
+a mail server does so too."""
+
+
+class Dialler(Protocol):
+    """Opens one connection, and says when the host was reached; net.dialogue.connect does."""
+
+    def __call__(
+        self,
+        endpoint: Endpoint,
+        *,
+        hello: str,
+        tls: TlsMode,
+        timeouts: PhaseTimeouts,
+        ssl_context: ssl.SSLContext | None,
+        credentials: Any,
+        on_connected: Callable[[], None],
+    ) -> Coroutine[Any, Any, Connection]: ...
 
 
 class Reach:
     """Opens connections by `connector`, and notes what came of them."""
 
-    def __init__(self, connector: Connector, port: int, *, by_proxy: bool) -> None:
+    def __init__(self, connector: Dialler, port: int, *, by_proxy: bool) -> None:
         self._connector = connector
         self._port = port
         self._by_proxy = by_proxy
         self._trying: dict[object, tuple[str, float]] = {}
         self._silent: set[str] = set()
         self._refusing: set[str] = set()
+        self._enough_since: float | None = None
         self.is_open = False
         """Somebody was reached."""
 
@@ -53,16 +71,20 @@ class Reach:
         if not self.is_open:
             self._trying[token] = (site, asyncio.get_running_loop().time())
         try:
-            connection = await self._connector(
-                endpoint, hello=hello, tls=tls, timeouts=timeouts, ssl_context=ssl_context, credentials=credentials
+            return await self._connector(
+                endpoint,
+                hello=hello,
+                tls=tls,
+                timeouts=timeouts,
+                ssl_context=ssl_context,
+                credentials=credentials,
+                on_connected=self._settle,  # a host may greet late, and yet be there
             )
         except DialogueError as error:
             self._note(site, error)
             raise
         finally:
             self._trying.pop(token, None)
-        self._settle()
-        return connection
 
     def is_closed(self, now: float, *, is_over: bool = False) -> bool:
         """Whether, by what is known now, nobody can be reached. `is_over`: nothing more will be tried."""
@@ -70,7 +92,13 @@ class Reach:
             return False
         slow = {site for site, since in self._trying.values() if now - since >= SILENT_S}
         silent = len(self._silent | slow)
-        return silent >= (2 if is_over else SILENT_SITES) or len(self._refusing) + silent >= REFUSING_SITES
+        is_enough = silent >= (2 if is_over else SILENT_SITES) or len(self._refusing) + silent >= REFUSING_SITES
+        if not is_enough or is_over:
+            return is_enough
+        if self._enough_since is None:
+            self._enough_since = now
+        # Failures are quick, and answers take their time: those who were asked along with them are heard out.
+        return not any(since <= self._enough_since and now - since < SILENT_S for _, since in self._trying.values())
 
     def next_look(self, now: float) -> float | None:
         """In how many seconds a connection that is being tried becomes a silent one."""
@@ -108,10 +136,10 @@ class Reach:
             return
         if error.phase is not Phase.CONNECT:
             self._settle()
-        elif "refused" in error.detail and not self._by_proxy:
-            self._refusing.add(site)
-        else:
+        elif self._by_proxy or "timed out" in error.detail:
             self._silent.add(site)
+        else:
+            self._refusing.add(site)
 
     def _settle(self) -> None:
         self.is_open = True

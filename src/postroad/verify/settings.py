@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from postroad.net.endpoint import Egress, PhaseTimeouts, TlsMode
+from postroad.road.site import SiteLimits
 from postroad.road.throttle import BackOff
 from postroad.smtp.address import NULL, Address, NullPath
 
@@ -45,3 +46,21 @@ class VerifySettings:
     """Addresses held in memory that were put off: greylisted, or at a site in trouble."""
     idle_s: float = 2.0
     back_off: BackOff = field(default_factory=BackOff)
+
+    def __post_init__(self) -> None:
+        least = ("connections", "per_site", "recipients_per_session", "window", "deferred")
+        wrong = [name for name in least if getattr(self, name) < 1]
+        if wrong or not self.egress:
+            what = wrong[0] if wrong else "the number of ways out (egress)"
+            raise ValueError(f"{what} must be at least 1")
+
+    def site_limits(self) -> SiteLimits:
+        """What every site is asked to bear, unless it is known to bear less."""
+        return SiteLimits(
+            connections=self.per_site,
+            messages_per_connection=self.recipients_per_session,
+            recipients_per_message=self.recipients_per_session,
+            recipients_per_connection=self.recipients_per_session,
+            recipients_per_minute=self.recipients_per_minute,
+            idle_s=self.idle_s,
+        )
