@@ -103,9 +103,16 @@ _MESSAGE_ID = re.compile(
     re.I | re.M,
 )
 _STATUS_FIELD = re.compile(r"\s*([245])[. ](\d{1,3})[. ](\d{1,3})")
+_SYSTEM = re.compile(r"mailer-daemon|post[_-]?master|mail[._ -]?(?:delivery|system)|\w-admin@", re.IGNORECASE)
+"""Who sends notices: mail systems, and those who manage mailing lists."""
+_TITLE = re.compile(r"^[-= ]{0,8}non-delivery report\b", re.IGNORECASE | re.MULTILINE)
+_OF_PEOPLE = frozenset({"list-id", "list-unsubscribe", "list-post", "in-reply-to", "references"})
+"""Headers of mailing lists, newsletters and answers, which no mail system writes into its notices."""
 _REPLY_WITHIN = re.compile(r"(?:^|[\s:'])[45]\d\d[ -]#?[45]\.\d{1,3}\.\d{1,3}\b")
 _QUOTED = re.compile(r"^> ?", re.MULTILINE)
 MAX_JSON = 200_000
+MAX_NOTICE = 100_000
+"""Characters of a notice that are read; the returned message stands behind it."""
 
 
 def read_bounce(octets: bytes) -> BounceReport:
@@ -145,6 +152,7 @@ def _notice(letter: Letter) -> tuple[str, str]:
     if not any("@" in text for text in texts):
         texts += letter.texts("text/html")
     notice, quoted = cut("\n\n".join(texts))
+    notice = notice[:MAX_NOTICE]
     returned = (
         "\n\n".join([*letter.texts("message/rfc822"), quoted])
         if quoted
@@ -339,13 +347,16 @@ def _is_notice(letter: Letter, notice: str, returned: str) -> bool:
     if not by_name and (formats().automatic["subjects"].search(subject) or (_is_automatic(letter) and not by_subject)):
         return False
     by_sender = by_name or path == "<>" or "mailer-daemon" in path
+    is_from_system = _SYSTEM.search(letter.header("from")) is not None or path == "<>"
+    if not is_from_system and _OF_PEOPLE & letter.headers.keys() and _TITLE.search(notice) is None:
+        return False
     by_words = words["failures"].search(notice) is not None or words["delays"].search(notice) is not None
     if by_sender and (by_subject or by_words):
         return True
+    is_detailed = is_from_system or bool(returned) or _REPLY_WITHIN.search(notice) is not None
     if by_words and by_subject:
-        return True
-    is_answer = "in-reply-to" in letter.headers or "references" in letter.headers
-    return bool(returned) and not is_answer and _REPLY_WITHIN.search(notice) is not None
+        return is_detailed
+    return bool(returned) and _REPLY_WITHIN.search(notice) is not None
 
 
 def _is_delay(letter: Letter, notice: str) -> bool:

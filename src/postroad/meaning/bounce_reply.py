@@ -18,6 +18,8 @@ from postroad.smtp.status import EnhancedStatus
 
 MAX_DIAGNOSTIC = 2_000
 """Characters of the remote's words that are reported."""
+MAX_READ = 1_000
+"""Characters of them whose meaning is looked for."""
 
 _STATUS = r"[245]\.\d{1,3}\.\d{1,3}"
 _SURE = re.compile(rf"(?:^|(?<=[^\w.]))([45]\d\d)(?:[ -]|[:,] ?)['#]?({_STATUS})(?![\d.]*\d)")
@@ -138,11 +140,11 @@ def meaning_of(said: Said, status: str | None, phase: Phase | None) -> Meaning:
     if said.code is not None:
         return _classified(said, said.code, status, phase)
     told = EnhancedStatus.parse(status or said.status or "")
-    return classify_text(phase or Phase.RCPT, said.words, told)
+    return classify_text(phase or Phase.RCPT, said.words[:MAX_READ], told)
 
 
 def _classified(said: Said, code: int, status: str | None, phase: Phase | None) -> Meaning:
-    text = said.words
+    text = said.words[:MAX_READ]
     text = text.removeprefix(str(code)).lstrip(" -:")
     text = re.sub(rf"\b{code}-(?:{_STATUS} ?)?", "", text)
     if said.status and text.startswith(said.status):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 Fields = Mapping[str, str]
 """Name in lower case → value on one line; the first one counts where a field is repeated."""
 
-MAX_RECIPIENTS = 5_000
+MAX_RECIPIENTS = 1_000
 """Recipients of one report that are read."""
 MAX_VALUE = 4_000
 

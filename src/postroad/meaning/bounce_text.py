@@ -18,10 +18,14 @@ from postroad.smtp.outcome import Phase
 
 MAX_NOTICE_LINES = 3_000
 """Lines of a notice that are searched for recipients."""
-MAX_PATTERN_LINE = 600
+MAX_PATTERN_LINE = 400
 """Characters of a line that patterns look at."""
 MAX_WORDS = 4_000
 """Characters kept of what is said of one recipient."""
+
+_RUN = re.compile(r"([\W_])\1{11,}")
+MAX_RUN = 11
+"""Signs of one sort in a row that patterns see; there may be as many again, which say nothing more."""
 
 _WORD = r"[^\s<>()\[\],;:\"|\\@]"
 ADDRESS = (
@@ -107,13 +111,18 @@ class Passage:
     """Any address was taken, for want of one that is named as the recipient."""
 
 
+def seen(line: str) -> str:
+    """A line as patterns see it: cut, and long rules and gaps made shorter, so that no line takes long."""
+    return _RUN.sub(lambda run: run[1] * MAX_RUN, line[:MAX_PATTERN_LINE])
+
+
 def cut(text: str) -> tuple[str, str]:
     """The notice, and the returned message that is quoted below it."""
     lines = text.split("\n")
     returned = formats().returned
     words_seen = 0
     for number, line in enumerate(lines[:MAX_NOTICE_LINES]):
-        short = line[:MAX_PATTERN_LINE]
+        short = seen(line)
         if words_seen >= 1 and returned.match(short) is not None:
             return "\n".join(lines[:number]), "\n".join(lines[number:])
         words_seen += bool(line.strip())
@@ -141,10 +150,10 @@ def _anchors(lines: list[str], kind: RecipientLines) -> list[tuple[int, str, str
     before = ""
     others: set[str] = set()
     if kind.whole:
-        lines_elsewhere = (line[:MAX_PATTERN_LINE] for line in lines if "@" in line)
+        lines_elsewhere = (seen(line) for line in lines if "@" in line)
         others = {one for line in lines_elsewhere if formats().elsewhere.search(line) for one in _EVERY.findall(line)}
     for number, line in enumerate(lines):
-        short = line[:MAX_PATTERN_LINE]
+        short = seen(line)
         if "@" in short and formats().not_recipients.search(before) is None:
             named = _named(short, kind)
             if named is not None and named[0] not in others:
@@ -252,7 +261,7 @@ def transcript(notice: str) -> list[Heard]:
     pending: list[str] = []
     unclaimed = 0
     for line in notice.split("\n")[:MAX_NOTICE_LINES]:
-        short = line[:MAX_PATTERN_LINE]
+        short = seen(line)
         heard = _HEARD.match(short)
         if heard is not None:
             pending.append(heard[1].strip())
