@@ -5,10 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUIET := --quiet --disable-pip-version-check
 
-.PHONY: serve test lint bench docs sink lock clean
+.PHONY: serve demo test lint bench docs sink lock clean
 
 serve: $(VENV)/.run  ## start the server with its state in ./var
 	@exec $(BIN)/postroad serve
+
+demo: $(VENV)/.dev  ## verify a list of 2,000 addresses in a simulated internet, and open the report; about a minute
+	@exec $(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev  ## the whole suite; says at the end which real peers were absent
 	$(BIN)/python -m pytest
