@@ -77,6 +77,16 @@ class _Domain:
     """Those that were accepted, and wait for it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """Chance that was drawn once for a whole session: what it put off comes again together, in one session."""
+
+    value: float
+
+    def random(self) -> float:
+        return self.value
+
+
 @dataclass(slots=True)
 class _Past:
     first_asked: float
@@ -168,19 +178,21 @@ class Inquiry:
         self._note_site(batch.site, readings.values(), asked, now)
         is_refused = self.refusal(batch.site) is not None
         distrusted = {item.id for item in asked.distrusted}
-        for item in batch.items:
-            if item.id not in readings:
-                continue
+        chance = _Drawn(self._rng.random())
+        heard = [item for item in batch.items if item.id in readings]
+        # Refusals first, then the made-up one: what is said of it is weighed by whether anybody was refused.
+        for item in sorted(
+            heard, key=lambda one: 1 if one.id < 0 else 2 * (readings[one.id][1].judgement is Judgement.DELIVERABLE)
+        ):
             answer, reading = readings[item.id]
-            due = None if is_refused else self._due(item, answer, reading, now, is_doubtful=item.id in distrusted)
+            is_doubtful = item.id in distrusted
+            due = None if is_refused else self._due(item, answer, reading, now, chance, is_doubtful=is_doubtful)
             if due is not None:
                 outcome.later.append((due, item))
             elif item.id < 0:
-                self._take_random(
-                    batch.domain, known, item, answer, reading, outcome, is_doubtful=item.id in distrusted
-                )
+                self._take_random(batch.domain, known, item, answer, reading, outcome, is_doubtful=is_doubtful)
             else:
-                self._take(known, item, answer, reading, outcome, is_doubtful=item.id in distrusted)
+                self._take(known, item, answer, reading, outcome, is_doubtful=is_doubtful)
         if asked.is_unreachable and readings:
             if outcome.later:
                 outcome.rest_until = max(due for due, _ in outcome.later)
@@ -215,7 +227,9 @@ class Inquiry:
             del self._sites[next(iter(self._sites))]
         return welcome
 
-    def _due(self, item: Item, answer: Answer, reading: Reading, now: float, *, is_doubtful: bool) -> float | None:
+    def _due(
+        self, item: Item, answer: Answer, reading: Reading, now: float, chance: _Drawn, *, is_doubtful: bool
+    ) -> float | None:
         """When the address is asked about again; None: what was heard is the last word."""
         past = self._past.get(item.id)
         if past is None:
@@ -233,7 +247,7 @@ class Inquiry:
                 Waited(past.first_asked, past.times),
                 now=now,
                 wait_s=self._wait_s,
-                rng=self._rng,
+                rng=chance,
             )
         if delay is None:
             return None
