@@ -6,11 +6,12 @@ first whose words mean something to `classify` decides. Pure and never raising.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from postroad.meaning.bounce_text import formats
+from postroad.meaning.bounce_text import KEPT, formats
 from postroad.meaning.classify import Kind, Meaning, classify, classify_text
 from postroad.smtp.outcome import Phase
 from postroad.smtp.reply import Reply
@@ -55,6 +56,7 @@ EXPIRED = "4.4.7"
 """The message waited too long (RFC 3463): for what, other words may tell."""
 
 
+@functools.lru_cache(maxsize=KEPT)
 def find(words: str) -> Said:
     """The remote's reply in these words, without what stands before it; or the words, where they hold none."""
     words = words[: 2 * MAX_DIAGNOSTIC]

@@ -23,6 +23,8 @@ MAX_PATTERN_LINE = 400
 MAX_WORDS = 4_000
 """Characters kept of what is said of one recipient."""
 
+KEPT = 64
+"""Texts whose reading is remembered: reports repeat the same words for each recipient."""
 _RUN = re.compile(r"([\W_])\1{11,}")
 MAX_RUN = 11
 """Signs of one sort in a row that patterns see; there may be as many again, which say nothing more."""
@@ -218,6 +220,7 @@ def _is_heading(line: str) -> bool:
     return not line.strip("-=*_#.~ ") or (line[0] in "-=*_~" and _HEADING.fullmatch(line) is not None)
 
 
+@functools.lru_cache(maxsize=KEPT)
 def phase_of(words: str) -> Phase | None:
     """The step of the dialogue that the words name, also where a line ends within that name."""
     on_one_line = words.replace("\n", " ")
