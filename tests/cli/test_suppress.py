@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from postroad.cli.suppress_lists import csv_lines, entries_of, reader_of, suppre
 from postroad.smtp.address import Address
 from postroad.store.facts import Cause, Suppressed
 from postroad.verify.address import BadAddress
+from verify.formats import xlsx
 
 
 class State:
@@ -219,6 +222,25 @@ def test_of_many_bad_rows_the_first_are_told(state: State) -> None:
 def test_a_long_list_is_added_whole(state: State) -> None:
     state.suppress("import", "-", stdin="".join(f"u{number}@example.org\n" for number in range(2500)))
     assert len(state.suppress("export").out.splitlines()) == 2501
+
+
+def test_a_spreadsheet_of_domains_is_read_too(state: State, tmp_path: Path) -> None:
+    path = tmp_path / "list.xlsx"
+    path.write_bytes(xlsx([["domain", "cause"], ["example.net", "do not mail"], ["example.org", ""]]))
+    done = state.suppress("import", path)
+    assert done.out == "2 rows added, 0 left out\n", done.err
+    assert state.listed() == {"example.net": "do_not_mail", "example.org": "blocked_domain"}
+
+
+def test_of_a_damaged_file_what_was_read_is_added(state: State, tmp_path: Path) -> None:
+    path = tmp_path / "list.txt.gz"
+    rng = random.Random(1)
+    names = "".join(f"u{rng.getrandbits(200):x}@example.org\n" for _ in range(5000))
+    path.write_bytes(gzip.compress(names.encode())[:-2000])
+    done = state.suppress("import", path)
+    assert done.status == 1
+    assert f"before that, {len(state.listed()):,} rows were added" in done.sentence
+    assert len(state.listed()) > 1000
 
 
 # The names themselves ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -36,6 +37,7 @@ from postroad.verify.split import replaced
 BAD_ROWS_TOLD = 20
 ADDED_TOGETHER = 1000
 """Rows of an imported list that are written at a time."""
+PRINTED_TOGETHER = 500
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -82,13 +84,16 @@ def command() -> None:
     """
 
 
-@command.command("add")
+@command.command("add", short_help="Put addresses or domains on the list.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @_cause
 @click.option("--note", default="", callback=_note, help="Words to remember it by.")
 @_state
 def add(names: tuple[str, ...], cause: str | None, note: str, state: Path | None) -> None:
-    """Put addresses or domains on the list; an earlier entry of the same name is replaced."""
+    """Put addresses or domains on the list; an earlier entry of the same name is replaced.
+
+    NAME is an address, or a domain for every address at it (its subdomains are domains of their own).
+    """
     now = SystemClock().wall()
     entries = []
     for name in _names(names):
@@ -126,7 +131,7 @@ def remove(names: tuple[str, ...], state: Path | None) -> None:
         sys.exit(1)
 
 
-@command.command("check")
+@command.command("check", short_help="Say whether addresses may be mailed, by the status too.")
 @click.argument("names", metavar="ADDRESS...", nargs=-1, required=True)
 @_state
 def check_names(names: tuple[str, ...], state: Path | None) -> None:
@@ -184,20 +189,23 @@ def print_list(style: str, state: Path | None) -> None:
     """Print the whole list, by name."""
     with fact_store(state) as facts:
         entries = facts.suppressions()
-        lines = csv_lines(entries) if style == "csv" else jsonl(entries) if style == "jsonl" else table(entries)
-        for line in lines:
-            click.echo(line, nl=False)
+        _print(csv_lines(entries) if style == "csv" else jsonl(entries) if style == "jsonl" else table(entries))
 
 
-@command.command("export")
+def _print(lines: Iterator[str]) -> None:
+    """Many at a time: each write to the terminal or the pipe costs."""
+    while some := list(islice(lines, PRINTED_TOGETHER)):
+        click.echo("".join(some), nl=False)
+
+
+@command.command("export", short_help="Write the whole list as CSV.")
 @click.option("--output", type=_FILE, help="File to write; standard output by default.")
 @_state
 def export(output: Path | None, state: Path | None) -> None:
     """Write the whole list as CSV, which `postroad suppress import` reads again."""
     with fact_store(state) as facts:
         if output is None or str(output) == "-":
-            for line in csv_lines(facts.suppressions()):
-                click.echo(line, nl=False)
+            _print(csv_lines(facts.suppressions()))
             return
         try:
             with replaced(output) as file:
@@ -209,7 +217,7 @@ def export(output: Path | None, state: Path | None) -> None:
 # The list taken in ------------------------------------------------------------------------------------------------
 
 
-@command.command("import")
+@command.command("import", short_help="Put all names of a file on the list.")
 @click.argument("name", metavar="FILE")
 @click.option("--column", help="Name or number (from 1) of the column with the names; found by itself otherwise.")
 @click.option("--encoding", help="Encoding of a list of text; found by itself otherwise.")
@@ -224,10 +232,10 @@ def import_list(name: str, column: str | None, encoding: str | None, cause: str 
     """
     added = bad = 0
     now = SystemClock().wall()
+    batch: list[Suppressed] = []
     with fact_store(state) as facts:
         try:
             with _opened(name) as file:
-                batch: list[Suppressed] = []
                 for found in entries_of(reader_of(file, column, encoding), cause, now):
                     if isinstance(found, BadRow):
                         bad += 1
@@ -240,7 +248,8 @@ def import_list(name: str, column: str | None, encoding: str | None, cause: str 
                         batch = []
                 added += facts.suppress(batch)
         except ListError as error:
-            fail(f"{name}: {error}" + (f"; {_rows(added)} before that were added" if added else ""))
+            added += facts.suppress(batch)
+            fail(f"{name}: {error}" + (f"; before that, {_rows(added)} were added" if added else ""))
         except OSError as error:
             fail(f"{name} cannot be read: {error.strerror}")
     if bad > BAD_ROWS_TOLD:
