@@ -120,11 +120,16 @@ class FactMemory:
             outcome = outcomes.get(text)
             if entry is not None:
                 found[text] = self._suppressed(address, entry)
-            elif outcome is not None and outcome.outcome is not DeliveryOutcome.DELIVERED:
+            elif outcome is not None and self._is_bounce(outcome, now):
                 found[text] = self._bounced(address, outcome)
-            elif text in cached:
-                found[text] = _again(Verdict.from_json(cached[text]))
+            elif text in cached and (verdict := _again(cached[text])) is not None:
+                found[text] = verdict
         return found
+
+    def _is_bounce(self, outcome: Delivered, now: float) -> bool:
+        """Whether mail came back, and not too long ago to stand without asking."""
+        is_recent = now - outcome.at < self._time_to_live.undeliverable_s
+        return is_recent and outcome.outcome is not DeliveryOutcome.DELIVERED
 
     def recall_domain(self, domain: str, facts: DomainFacts) -> None:
         catch_all = self._catch_all.pop(domain, None)
@@ -172,8 +177,12 @@ class FactMemory:
         return judge(str(address), (step,), step, Known(traits=self._describe(address)))
 
 
-def _again(verdict: Verdict) -> Verdict:
-    """A verdict found earlier, with evidence that it is used again."""
+def _again(text: str) -> Verdict | None:
+    """A verdict found earlier, with evidence that it is used again; None: another version wrote it, in its own way."""
+    try:
+        verdict = Verdict.from_json(text)
+    except (ValueError, LookupError, TypeError):
+        return None
     asked = [one.at for one in verdict.evidence if one.at]
     detail = f"found on {asked[-1]} and used again" if asked else "found earlier and used again"
     return replace(verdict, evidence=(*verdict.evidence, Evidence(phase="cache", rule="cache", detail=detail)))
