@@ -381,9 +381,12 @@ async def connect(
     connection = Connection(endpoint, timeouts, observer)
     local = (endpoint.source_address, 0) if endpoint.source_address else None
     try:
+        way = None
+        if endpoint.proxy is not None:
+            way = await connected_socket(endpoint.proxy, endpoint, seconds=timeouts.connect_s)
         with _tls_faults(Phase.CONNECT):
             async with asyncio.timeout(timeouts.connect_s):
-                if endpoint.proxy is None:
+                if way is None:
                     await loop.create_connection(
                         lambda: connection,
                         endpoint.address,
@@ -395,7 +398,7 @@ async def connect(
                 else:
                     await loop.create_connection(
                         lambda: connection,
-                        sock=await connected_socket(endpoint.proxy, endpoint, seconds=timeouts.connect_s),
+                        sock=way,
                         ssl=context,
                         server_hostname=endpoint.host if context else None,
                     )

@@ -25,7 +25,7 @@ def check_proxy(url: str) -> str:
     """The URL as it may be used. Raises ProxyFault."""
     try:
         parts = urlsplit(url)
-        is_whole = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port is not None
+        is_whole = parts.scheme in SCHEMES and bool(parts.hostname) and bool(parts.port)
     except ValueError:
         is_whole = False
     if not is_whole or parts.path not in ("", "/") or parts.query or parts.fragment:
@@ -50,9 +50,10 @@ async def connected_socket(proxy: str, endpoint: Endpoint, *, seconds: float) ->
         async with asyncio.timeout(seconds):
             return await Proxy.from_url(proxy).connect(endpoint.address, endpoint.port, timeout=seconds)
     except (TimeoutError, ProxyTimeoutError):
-        raise DialogueError(Phase.CONNECT, "timed out") from None
+        raise DialogueError(Phase.CONNECT, f"timed out by way of the proxy {name}") from None
     except ProxyConnectionError as error:
-        raise DialogueError(Phase.CONNECT, f"the proxy {name} cannot be reached: {explain_fault(error)}") from None
+        why = explain_fault(error.__cause__ or error)
+        raise DialogueError(Phase.CONNECT, f"the proxy {name} cannot be reached: {why}") from None
     except ProxyError as error:
         raise DialogueError(Phase.CONNECT, f"the proxy {name} says: {error}") from None
     except OSError as error:
