@@ -7,7 +7,7 @@ import sys
 
 from bench.rivals import work_directory
 
-NAMES = ("accept", "relay", "idle", "kill", "spool", "bounces", "replies", "truth", "verify")
+NAMES = ("accept", "relay", "idle", "kill", "spool", "bounces", "replies", "truth", "verify", "lists")
 
 
 def main(arguments: list[str]) -> None:
