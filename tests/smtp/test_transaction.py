@@ -283,3 +283,29 @@ def test_h10_c08_c15_whatever_a_server_says_each_recipient_has_one_outcome(
         assert b"BDAT" not in sent
     elif any(result.is_accepted for result in road.result().recipients):
         assert b"\r\n..dot\r\n.\r\n" in sent, "nobody counts as served who was sent no body"
+
+
+@pytest.mark.parametrize("hello", [EHLO_PIPELINING, EHLO_PLAIN])
+@pytest.mark.parametrize(("said", "is_clean"), [(b"250 2.0.0 ok\r\n", True), (b"550 5.1.1 no such user\r\n", False)])
+def test_a_probe_tells_what_its_reset_was_answered(hello: bytes, said: bytes, is_clean: bool) -> None:
+    road = Road(hello, body=None)
+    for answer in (b"250 ok\r\n", b"250 ok\r\n", b"550 no\r\n"):
+        road.hear(answer)
+    road.hear(said)
+    reset = road.result().reset
+    assert reset is not None and reset.code == int(said[:3])
+    assert road.transaction.is_clean is is_clean
+
+
+def test_a_421_in_answer_to_the_reset_ends_the_session_and_takes_back_nothing() -> None:
+    road = Road(body=None)
+    road.hear(b"250 ok\r\n250 ok\r\n550 no\r\n421 4.3.2 closing\r\n")
+    assert road.fates() == [(Phase.RCPT, 250), (Phase.RCPT, 550)]
+    assert road.result().reset is None and not road.transaction.is_clean
+
+
+def test_a_delivery_that_needs_no_reset_has_none() -> None:
+    road = Road()
+    road.hear(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n")
+    road.hear(b"250 2.0.0 taken\r\n")
+    assert road.result().reset is None

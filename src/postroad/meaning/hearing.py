@@ -18,6 +18,8 @@ MAX_FRESH_STARTS = 2
 """How often what a reused connection lost before anything was decided begins again at once on another."""
 
 _ADDRESS = re.compile(r"[^\s<>()\[\]\",;:@]{1,64}@[A-Za-z0-9_.-]{1,255}[A-Za-z0-9]")
+_NAMING_ANOTHER = (251, 551)
+"""Replies that name where mail for the recipient goes (RFC 5321 §3.4)."""
 _BEFORE_BODY = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 
 
@@ -53,7 +55,7 @@ def is_shifted(asked: Sequence[str], results: Sequence[Heard], reset: Reply | No
         return False
     others = {address.lower() for address in asked}
     for own, heard in zip(asked, results, strict=True):
-        if heard.reply is None or heard.phase is not Phase.RCPT:
+        if heard.reply is None or heard.phase is not Phase.RCPT or heard.reply.code in _NAMING_ANOTHER:
             continue
         named = {found.lower() for found in _ADDRESS.findall(heard.reply.text[:MAX_TEXT])} & others
         if named and own.lower() not in named:

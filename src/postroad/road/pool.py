@@ -130,7 +130,9 @@ class Pool:
     def try_acquire(self, route: Route, recipients: int = 1) -> Lease | None:
         """An idle connection that fits, at once; None where waiting or connecting is needed."""
         home = self._sites.get(route.site)
-        if home is None or not home.idle or home.throttle.message_wait(self.now(), recipients) > 0:
+        if home is None or not home.idle or home.is_pacing:
+            return None
+        if home.throttle.message_wait(self.now(), recipients) > 0:
             return None
         connection = home.find_idle(route)
         if connection is None:
@@ -173,7 +175,11 @@ class Pool:
             now = self.now()
             pace = home.throttle.message_wait(now, recipients)
             if pace > 0:
-                await self._sleep(pace)
+                home.is_pacing = True
+                try:
+                    await self._sleep(pace)
+                finally:
+                    home.is_pacing = False
                 continue
             connection = home.find_idle(route)
             if connection is not None:

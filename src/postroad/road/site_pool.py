@@ -83,7 +83,7 @@ class Door(Enum):
 class SitePool:
     """The connections to one site and the queue for them: one acquirer stands at the door, the others wait in order."""
 
-    __slots__ = ("_pool", "idle", "is_door_taken", "site", "throttle", "waiters")
+    __slots__ = ("_pool", "idle", "is_door_taken", "is_pacing", "site", "throttle", "waiters")
 
     def __init__(self, pool: Keeper, site: Site, back_off: BackOff) -> None:
         self._pool = pool
@@ -92,6 +92,8 @@ class SitePool:
         self.idle: deque[Idle] = deque()
         self.waiters: deque[Waiter] = deque()
         self.is_door_taken = False
+        self.is_pacing = False
+        """Whoever stands at the door waits out the site's pace: nobody overtakes, or large ones would never go."""
 
     @property
     def is_in_use(self) -> bool:
@@ -121,8 +123,8 @@ class SitePool:
             return
         now = self._pool.now()
         for index, waiter in enumerate(self.waiters):
-            if self.throttle.message_wait(now, waiter.recipients) > 0:
-                break  # nobody overtakes one who waits out the site's pace
+            if self.is_pacing or self.throttle.message_wait(now, waiter.recipients) > 0:
+                break
             if not waiter.future.done() and fits(connection, waiter.route):
                 del self.waiters[index]
                 self.throttle.message_begun(now, waiter.recipients)
