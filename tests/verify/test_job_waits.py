@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from deliver.peers import CLOSE, Host
+from deliver.peers import CLOSE, SILENCE, Host
 from postroad.verify.inquiry import RE_ASK_S
 from postroad.verify.job import DNS_AGAIN_S, Job
 from postroad.verify.plan import Plan
@@ -238,6 +238,70 @@ def test_v06_refusals_after_a_sign_of_blocking_are_asked_for_again_later() -> No
     ran = verify({"a.test": host}, *(f"u{number}@a.test" for number in range(6)))
     assert set(ran.states.values()) == {"deliverable:accepted"}
     assert ran.took_s >= RE_ASK_S
+
+
+class Strict(Host):
+    """Ends a session by 421 after so many refusals, as Postfix does with smtpd_hard_error_limit."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        writer.write(b"220 mx.a.test ESMTP\r\n")
+        errors = 0
+        while line := await reader.readline():
+            command = line.decode().rstrip()
+            said = self.answer(command, 0, b"250 2.0.0 ok\r\n")
+            errors += said.startswith(b"5")
+            writer.write(b"421 4.7.0 mx.a.test Error: too many errors\r\n" if errors > self.errors else said)
+            if errors > self.errors:
+                self.cut += 1
+                return
+
+    errors = 20
+    cut = 0
+
+
+def test_v09_a_site_that_ends_sessions_for_too_many_errors_is_asked_in_shorter_ones() -> None:
+    host = Strict(decide=knows("u7"))
+    ran = verify({"a.test": host}, *(f"u{number}@a.test" for number in range(1000)))
+    assert Counter(ran.states.values()) == {"undeliverable:mailbox_unknown": 999, "deliverable:accepted": 1}
+    assert host.cut <= 8, "it is learnt, and the pauses do not grow for ever"
+    assert ran.took_s < SETTINGS.wait_s
+
+
+@pytest.mark.parametrize(
+    ("answers", "state"),
+    [
+        ({"RCPT": SILENCE}, "unknown:timed_out"),
+        ({"RCPT": CLOSE}, "unknown:connection_lost"),
+        ({"MAIL": CLOSE}, "unknown:connection_lost"),
+        ({"RCPT": b"450 4.7.0 Too fast, slow down\r\n"}, "unknown:rate_limited"),
+        ({"RCPT": b"421 4.7.0 Too fast, slow down\r\n"}, "unknown:rate_limited"),
+    ],
+)
+def test_v09_a_large_domain_that_never_hears_us_ends_in_time_after_few_sessions(
+    answers: dict[str, bytes], state: str
+) -> None:
+    host = Host(answers=answers)
+    ran = verify({"a.test": host}, *(f"u{number}@a.test" for number in range(5000)))
+    assert set(ran.states.values()) == {state} and len(ran.verdicts) == 5000
+    assert host.connections <= 20 and ran.took_s <= SETTINGS.wait_s
+
+
+def test_a_host_that_is_away_for_a_moment_loses_nobody() -> None:
+    class Restarting(Host):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.answers = {"RCPT": CLOSE} if now() < 20 else {}
+            await super().serve(reader, writer)
+
+    host = Restarting(decide=lambda command, accepted: None if now() < 20 else knows("u1")(command, accepted))
+    ran = verify({"a.test": host}, *(f"u{number}@a.test" for number in range(500)))
+    assert Counter(ran.states.values()) == {"undeliverable:mailbox_unknown": 499, "deliverable:accepted": 1}
+
+
+def test_a_pause_of_a_site_that_is_done_with_does_not_hold_up_the_end() -> None:
+    host = Host(answers={"RCPT": b"450 4.7.0 Too fast, slow down\r\n"})
+    ran = verify({"a.test": host}, "ann@a.test", wait_s=0.0)
+    assert ran.states == {"ann@a.test": "unknown:rate_limited"} and ran.took_s < 5
 
 
 # DNS ----------------------------------------------------------------------------------------------------------

@@ -139,6 +139,39 @@ def drain_at(plan: Plan, now: float) -> list[Batch]:
     return found
 
 
+def test_a_pause_of_a_site_that_is_done_with_or_recalled_is_not_waited_for() -> None:
+    plan = Plan()
+    plan.add(item(0, "a.test"))
+    plan.place("a.test", "one", SHARE)
+    first = plan.next_batch(0)
+    assert first is not None
+    plan.pause("one", 500.0)
+    plan.finished(first, again=first.items)
+    assert plan.next_time() == 500
+    plan.recall("one")
+    assert plan.next_time() is None
+    plan.pause("one", 700.0)
+    plan.give_up("a.test")
+    assert plan.next_time() is None
+
+
+def test_what_was_put_off_or_waits_is_given_up_with_the_rest() -> None:
+    plan = Plan()
+    for number in range(4):
+        plan.add(item(number, "a.test"))
+    plan.place("a.test", "one", Share(batches=1, batch_size=2))
+    plan.add(item(4, "c.test"))
+    first = plan.next_batch(0)
+    assert first is not None
+    plan.finished(first, later=[(100.0, first.items[0])])
+    second = plan.next_batch(0)
+    assert second is not None
+    given_up = {one.id for _, items in plan.give_up_all() for one in items}
+    assert given_up == {0, 4}, "those under way are with whoever asks about them"
+    plan.finished(second)
+    assert plan.size == plan.deferred == 0 and plan.next_time() is None
+
+
 class PlanMachine(RuleBasedStateMachine):
     """Whatever the order of events, V-07 and the limits of a site hold, and nothing is forgotten."""
 

@@ -82,6 +82,30 @@ def test_a_pause_that_lasts_too_long_ends_it_with_the_sites_own_words() -> None:
     assert welcome.refusal == step(RATE)
 
 
+def test_a_site_that_says_nothing_at_all_is_borne_as_long() -> None:
+    welcome = Welcome()
+    for now in (0.0, 400.0, WAIT_S - 1):
+        assert session(welcome, step(detail="timed out"), now=now) is None
+    assert session(welcome, step(detail="timed out"), now=WAIT_S) == step(detail="timed out")
+    assert welcome.troubles == 0, "and is not told as one that does not want us"
+
+
+def test_one_answer_shows_that_a_silent_site_is_there() -> None:
+    welcome = Welcome()
+    session(welcome, step(detail="timed out"))
+    session(welcome, step(ABSENT), step(detail="connection lost"), now=500.0)
+    assert session(welcome, step(detail="timed out"), now=WAIT_S) is None
+
+
+def test_a_pause_that_would_last_beyond_the_time_is_not_waited_for() -> None:
+    welcome = Welcome()
+    session(welcome, step(RATE))
+    welcome.note_pause(now=600.0, wait_s=WAIT_S, pause_s=100.0)
+    assert welcome.refusal is None
+    welcome.note_pause(now=600.0, wait_s=WAIT_S, pause_s=640.0)
+    assert welcome.refusal == step(RATE)
+
+
 def test_a_pause_without_words_is_told_as_one() -> None:
     welcome = Welcome()
     welcome.note_pause(now=0.0, wait_s=0.0)

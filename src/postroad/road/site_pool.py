@@ -50,6 +50,10 @@ class Lease:
             self._home.end_message(self._recipients)
             self._home.take_back(self.connection, reusable=reusable and not self._had_trouble)
 
+    def success(self) -> None:
+        """The site has answered: its pauses begin small again, also where the connection is not used any more."""
+        self._home.throttle.success()
+
     def trouble(self) -> None:
         """The site has said that it does not want us now (a 421, a 4.7.x, a block): it is left alone for a while."""
         self._had_trouble = True

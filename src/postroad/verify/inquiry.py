@@ -18,7 +18,7 @@ from postroad.verify.judge import Known, Reading, Step, judge, read
 from postroad.verify.plan import Batch, Item
 from postroad.verify.probe import Answer, Asked
 from postroad.verify.verdict import Judgement, Traits, Verdict
-from postroad.verify.welcome import Welcome, is_trouble
+from postroad.verify.welcome import Welcome, is_silence, is_trouble
 
 KEPT_STEPS = 8
 """Steps of earlier askings that a verdict's evidence keeps."""
@@ -214,12 +214,12 @@ class Inquiry:
 
     def _note_site(self, site: str, readings: Iterable[tuple[Answer, Reading]], asked: Asked, now: float) -> None:
         heard = [(answer.decided_by, reading) for answer, reading in readings]
-        if site in self._sites or any(is_trouble(step, reading) for step, reading in heard):
+        if site in self._sites or any(is_trouble(step, reading) or is_silence(step) for step, reading in heard):
             self._welcome(site).note_session(heard, now=now, wait_s=self._wait_s)
 
-    def note_pause(self, site: str, now: float) -> None:
-        """The pool leaves the site alone for now."""
-        self._welcome(site).note_pause(now=now, wait_s=self._wait_s)
+    def note_pause(self, site: str, now: float, pause_s: float = 0.0) -> None:
+        """The pool leaves the site alone for so long."""
+        self._welcome(site).note_pause(now=now, wait_s=self._wait_s, pause_s=pause_s)
 
     def _welcome(self, site: str) -> Welcome:
         welcome = self._sites[site] = self._sites.pop(site) if site in self._sites else Welcome()

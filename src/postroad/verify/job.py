@@ -397,7 +397,7 @@ class Job:
         asked, now = task.result(), self._now()
         if asked.pause_s is not None:
             self._plan.pause(batch.site, now + asked.pause_s)
-            self._inquiry.note_pause(batch.site, now)
+            self._inquiry.note_pause(batch.site, now, asked.pause_s)
             self._finish(batch, again=batch.items)
             self._recall_refused(batch.site)
             return

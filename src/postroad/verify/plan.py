@@ -132,8 +132,15 @@ class Plan:
 
     def next_time(self) -> float | None:
         """When something that was put off or paused may go on; None: nothing was."""
+        while self._pauses and not self._is_paused(*self._pauses[0]):
+            heapq.heappop(self._pauses)
         times = [heap[0][0] for heap in (self._deferred, self._pauses) if heap]
         return min(times) if times else None
+
+    def _is_paused(self, until: float, key: str) -> bool:
+        """Whether that pause still holds anything up: its site may be done with, or have been recalled."""
+        site = self._sites.get(key)
+        return site is not None and site.paused_until >= until
 
     def finished(self, batch: Batch, again: Iterable[Item] = (), later: Iterable[tuple[float, Item]] = ()) -> None:
         """A batch has ended. `again`: those it could not ask about, to be asked first in the next; `later`: those

@@ -45,6 +45,10 @@ class Asked:
     """The site is to be left alone for so long, and nobody was asked."""
 
 
+LEARNT_SITES = 20_000
+"""Sites whose shorter sessions are remembered."""
+
+
 class Prober:
     """Asks by `pool`, as `mail_from`. `session_size`: recipients in one session, over all its transactions.
 
@@ -60,12 +64,14 @@ class Prober:
         self._wall = wall
         self._used: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()
         """Recipients asked about on each connection still open."""
+        self._learnt: dict[str, int] = {}
+        """Recipients in a session, of the sites that ended one by 421 before it was full."""
 
     async def ask(self, route: Route, items: Sequence[Item]) -> Asked:
         """Ask about the items, all of that route's domain, in one session."""
         fresh_starts = 0
-        count = len(items)
         while True:
+            count = min(len(items), self._most_in_session(route))
             lease = self._pool.try_acquire(route, count) or await self._pool.acquire(route, count)
             if isinstance(lease, RouteFailure):
                 return _nobody_asked(items, route_answer(lease, self._wall()))
@@ -85,7 +91,7 @@ class Prober:
         Also whether it was used before, and had been closed before we asked anything."""
         connection = lease.connection
         was_used = connection.transactions > 0
-        session_size = min(self._session_size, route.site.limits.recipients_per_connection or self._session_size)
+        session_size = self._most_in_session(route)
         is_reusable = False
         try:
             room = session_size - self._used.get(connection, 0)
@@ -94,7 +100,7 @@ class Prober:
             answers: dict[int, Answer] = {}
             distrusted: list[Item] = []
             was_stale = False
-            has_trouble = False
+            has_trouble = has_silence = False
             for group, is_utf8 in _by_need(batch):
                 if answers and (has_trouble or not connection.is_open):
                     again.extend(group)  # the first group had its hearing, so this ends
@@ -126,13 +132,30 @@ class Prober:
                         distrusted.append(item)
                     has_trouble = has_trouble or is_unwelcome(result)
                 has_trouble = has_trouble or any(is_unwelcome(result) for result in found)
-            if has_trouble and not was_stale:
-                lease.trouble()
-            is_full = self._used.get(connection, 0) >= session_size
-            is_reusable = connection.is_open and not is_full and not has_trouble
+                self._learn(route, found, self._used[connection])
+                has_silence = has_silence or not any(result.reply for result in found)
+            is_welcome = not (has_trouble or has_silence)
+            _tell_pool(lease, is_welcome=is_welcome, was_stale=was_stale)
+            is_reusable = is_welcome and connection.is_open and self._used.get(connection, 0) < session_size
             return Asked(answers, tuple(again), tuple(distrusted)), was_stale
         finally:
             lease.release(reusable=is_reusable)
+
+    def _most_in_session(self, route: Route) -> int:
+        limit = route.site.limits.recipients_per_connection
+        known = [self._session_size, limit, self._learnt.get(route.site.key)]
+        return min(size for size in known if size is not None)
+
+    def _learn(self, route: Route, found: Sequence[RecipientResult], asked: int) -> None:
+        """Where the site ended a session by 421 («too many errors», say), the next ones are shorter."""
+        cut_off = sum(result.reply is not None and result.reply.code == 421 for result in found)
+        heard = asked - cut_off
+        if cut_off and heard:
+            most = self._most_in_session(route)
+            self._learnt.pop(route.site.key, None)
+            self._learnt[route.site.key] = max(1, min(most, max(heard, most // 2)))
+            if len(self._learnt) > LEARNT_SITES:
+                del self._learnt[next(iter(self._learnt))]
 
     async def _transact(
         self, connection: Connection, group: Sequence[Item], *, is_utf8: bool
@@ -173,6 +196,13 @@ class Prober:
         now = self._wall()
         steps = {id(attempt): _attempt_step(attempt, route, now) for attempt in failure.attempts}
         return Answer(tuple(steps.values()), steps[id(failure.last)])
+
+
+def _tell_pool(lease: Lease, *, is_welcome: bool, was_stale: bool) -> None:
+    if is_welcome:
+        lease.success()
+    elif not was_stale:
+        lease.trouble()
 
 
 def route_answer(failure: RouteFailure, at: float = 0.0) -> Answer:

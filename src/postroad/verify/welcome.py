@@ -44,6 +44,7 @@ class Welcome:
             self._blocks, self._since, self._last = 0, None, None
         troubles = [(step, reading) for step, reading in heard if is_trouble(step, reading)]
         if not troubles:
+            self._note_silence([step for step, _ in heard], now, wait_s)
             return
         step, reading = next(((s, r) for s, r in troubles if r.reason == "blocked"), troubles[0])
         self.troubles += 1
@@ -56,11 +57,18 @@ class Welcome:
         if self._blocks >= BLOCKS_BELIEVED or now - self._since >= max(wait_s, LEAST_PATIENCE_S):
             self.refusal = self._last
 
-    def note_pause(self, *, now: float, wait_s: float) -> None:
-        """The site is still left alone, for what it said before."""
+    def _note_silence(self, heard: list[Step], now: float, wait_s: float) -> None:
+        if heard and all(is_silence(step) for step in heard):
+            self._since = now if self._since is None else self._since
+            self._last = self._last or heard[-1]
+            if now - self._since >= max(wait_s, LEAST_PATIENCE_S):
+                self.refusal = self._last
+
+    def note_pause(self, *, now: float, wait_s: float, pause_s: float = 0.0) -> None:
+        """The site is left alone for so long still, for what it said before."""
         if self._since is None:
             self._since = now
-        if now - self._since >= max(wait_s, LEAST_PATIENCE_S):
+        if now + pause_s - self._since >= max(wait_s, LEAST_PATIENCE_S):
             self.refusal = self._last or Step(
                 phase=Phase.CONNECT, reason="site_paused", detail="left alone for too long"
             )
@@ -69,6 +77,11 @@ class Welcome:
 def is_trouble(step: Step, reading: Reading) -> bool:
     """Whether the site shows by that answer that it does not want us, or not now: a block, a rate, any 421 (V-09)."""
     return reading.reason in _TROUBLE or (step.reply is not None and step.reply.code == 421)
+
+
+def is_silence(step: Step) -> bool:
+    """Whether a host that was reached said nothing."""
+    return step.reply is None and not step.reason and step.phase is not Phase.CONNECT
 
 
 def _is_hearing(step: Step, reading: Reading) -> bool:
