@@ -142,13 +142,13 @@ class Prober:
         return Round(len(mine), told["seconds"], told["cpu_s"], frozenset(told["good"]))
 
 
-def ours(name: str, settings: Callable[[int], Order], *, uvloop: bool = False) -> Prober:
+def ours(name: str, settings: Callable[[int], Order]) -> Prober:
     """Our verifier with such settings (fields of VerifySettings)."""
     return Prober(
         name,
         (sys.executable, "-m", "bench.verify_ours"),
         Path(__file__).parents[1],
-        settings=lambda connections: {"settings": settings(connections), "uvloop": uvloop},
+        settings=lambda connections: {"settings": settings(connections)},
     )
 
 

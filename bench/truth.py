@@ -83,7 +83,7 @@ class Measured:
 
 
 def measure(seed: int, addresses: int = ADDRESSES, settings: VerifySettings = SETTINGS) -> Measured:
-    """Verify the world of that seed, all personalities in it, in the simulated loop; each time the same."""
+    """Verify the world of that seed, all personalities in it, in the simulated loop."""
     world = build_world(seed, addresses=addresses)
     log = LabLog(keep=100 * addresses)
     source = MemorySource(world.addresses())

@@ -19,7 +19,7 @@ from bench.probers import Order, Prober, Round, node_peer, ours, python_peer
 from bench.rivals import work_directory
 from postroad.lab.truth import Kind
 
-ADDRESSES = 20_000
+ADDRESSES = 10_000
 PEERS_SHARE = 0.1
 PER_DOMAIN = 20
 CONNECTIONS = (50, 200)
@@ -42,7 +42,6 @@ def probers(base: Path) -> list[Prober]:
     """All that can be had here; says who cannot."""
     found = [
         ours(OURS, _raised),
-        ours("Postroad on uvloop", _raised, uvloop=True),
         ours("Postroad, polite defaults", _polite),
     ]
     for peer in (node_peer(base, PEERS_SHARE), python_peer(base, PEERS_SHARE)):

@@ -1,6 +1,6 @@
 """Our side of `bench.verify`, as a process: reads an order from standard input, verifies, prints what it took.
 What is loaded once for all addresses (lists of domains, rules) is there before the clock runs, as others import theirs.
-The loop is the one that `postroad verify` runs on, unless the order asks for uvloop.
+The loop is the one that `postroad verify` runs on.
 """
 
 from __future__ import annotations
@@ -52,14 +52,8 @@ def main() -> None:
     lists = DataLists.load()
     rules()
     source = MemorySource(order["addresses"])
-    factory = None
-    if order["uvloop"]:
-        import uvloop
-
-        factory = uvloop.new_event_loop
     begun, cpu = time.perf_counter(), cpu_s()
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(ask(order, source, lists))
+    asyncio.run(ask(order, source, lists))
     took = {"seconds": time.perf_counter() - begun, "cpu_s": cpu_s() - cpu}
     said = Counter(str(verdict.verdict) for verdict in source.verdicts())
     good = [verdict.address for verdict in source.verdicts() if str(verdict.verdict) == "deliverable"]
