@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deliver.peers import Host
+from postroad.clock import Clock
 from postroad.lab.simloop import SimulatedLoop
 from postroad.net.resolver import AddressAnswer, DnsStatus, MxAnswer
 from postroad.smtp.address import Address
@@ -81,6 +82,7 @@ def verify(
     sites: Mapping[str, str] | None = None,
     zone: Zone | None = None,
     memory: Memory | None = None,
+    clock: Clock | None = None,
     during: Callable[[Job], None] | None = None,
     **settings: Any,
 ) -> Ran:
@@ -90,7 +92,7 @@ def verify(
     ran = Ran()
     with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
         names = zone or Zone({**{site: site for site in hosts}, **(sites or {})})
-        runner.run(_run(ran, hosts, addresses, names, memory, during, replace(SETTINGS, **settings)))
+        runner.run(_run(ran, hosts, addresses, names, memory, clock, during, replace(SETTINGS, **settings)))
     return ran
 
 
@@ -100,6 +102,7 @@ async def _run(
     addresses: Sequence[str],
     zone: Zone,
     memory: Memory | None,
+    clock: Clock | None,
     during: Callable[[Job], None] | None,
     settings: VerifySettings,
 ) -> None:
@@ -118,7 +121,9 @@ async def _run(
     for site, host in hosts.items():
         if f"mx.{site}" in zone.hosts:
             await asyncio.start_server(serving(site, host), zone.hosts[f"mx.{site}"], 25)
-    job = ran.job = Job(settings, zone, source, rng=random.Random(1), memory=memory, on_notice=ran.notices.append)
+    job = ran.job = Job(
+        settings, zone, source, rng=random.Random(1), memory=memory, clock=clock, on_notice=ran.notices.append
+    )
     if during is not None:
         during(job)
     await job.run()

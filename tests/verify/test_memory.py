@@ -184,10 +184,23 @@ def test_an_address_whose_mail_came_back_is_undeliverable_with_the_words(
     assert found.state == "undeliverable:bounced" and "550 5.1.1 gone" in found.proof.detail
 
 
-def test_a_bounce_counts_as_long_as_any_word_of_a_missing_mailbox(known: Facts) -> None:
+def test_a_bounce_stands_for_three_months(known: Facts) -> None:
     known.store.note_deliveries([delivered("ann", DeliveryOutcome.BOUNCED)])
-    known.clock.now += 31 * DAY_S
+    known.clock.now += 89 * DAY_S
+    assert known.recall("ann@a.test") == {"ann@a.test": "undeliverable:bounced"}
+    known.clock.now += 2 * DAY_S
     assert known.recall("ann@a.test") == {}
+
+
+def test_a_verdict_is_used_no_longer_than_is_wanted_now(known: Facts) -> None:
+    host = Host(decide=knows("ann"))
+    verify({"a.test": host}, "ann@a.test", memory=known.memory(), clock=known.clock)
+    known.clock.now += 2 * DAY_S
+    assert known.recall("ann@a.test") == {"ann@a.test": "deliverable:accepted"}
+    strict = FactMemory(
+        known.store, clock=known.clock, describe=lambda address: Traits(), time_to_live=TimeToLive(deliverable_s=DAY_S)
+    )
+    assert asyncio.run(_recall(strict, [Address("ann", "a.test")])) == {}
 
 
 def test_a_delivery_says_nothing_against_an_address(known: Facts) -> None:
@@ -208,7 +221,9 @@ def test_a_domain_that_takes_mail_and_sends_it_back_is_known_by_it(known: Facts,
 
 def test_accepted_where_mail_came_back_before_is_risky(known: Facts) -> None:
     known.store.note_deliveries([delivered(f"u{number}", DeliveryOutcome.BOUNCED_LATER) for number in range(3)])
-    ran = verify({"a.test": Host(decide=knows("ann"))}, "ann@a.test", "bob@a.test", memory=known.memory())
+    ran = verify(
+        {"a.test": Host(decide=knows("ann"))}, "ann@a.test", "bob@a.test", memory=known.memory(), clock=known.clock
+    )
     assert ran.states == {"ann@a.test": "risky:accepts_then_bounces", "bob@a.test": "undeliverable:mailbox_unknown"}
 
 
@@ -223,14 +238,14 @@ def strangers(host: Host) -> int:
 
 def test_v07_a_domain_known_to_take_everybody_is_not_asked_about_a_made_up_one_again(known: Facts) -> None:
     host = Host(answers={"RCPT": b"250 2.1.5 ok\r\n"})
-    verify({"a.test": host}, "ann@a.test", memory=known.memory())
+    verify({"a.test": host}, "ann@a.test", memory=known.memory(), clock=known.clock)
     assert strangers(host) == 1
-    ran = verify({"a.test": host}, "bob@a.test", memory=known.memory())
+    ran = verify({"a.test": host}, "bob@a.test", memory=known.memory(), clock=known.clock)
     assert ran.states == {"bob@a.test": "risky:catch_all"} and strangers(host) == 1
-    verify({"a.test": host}, "eve@a.test", memory=known.memory(is_fresh=True))
+    verify({"a.test": host}, "eve@a.test", memory=known.memory(is_fresh=True), clock=known.clock)
     assert strangers(host) == 2, "but for a run that is fresh"
     known.clock.now += 15 * DAY_S
-    verify({"a.test": host}, "joe@a.test", memory=known.memory())
+    verify({"a.test": host}, "joe@a.test", memory=known.memory(), clock=known.clock)
     assert strangers(host) == 3, "nor for ever"
 
 
@@ -239,14 +254,14 @@ def test_what_was_heard_of_the_domain_last_of_all_is_kept_too(known: Facts) -> N
         return knows()(command, accepted) if "<ann@" in command else greylisted(command, accepted)
 
     greylisted = greylists(100, knows())
-    verify({"a.test": Host(decide=decide)}, "ann@a.test", memory=known.memory())
+    verify({"a.test": Host(decide=decide)}, "ann@a.test", memory=known.memory(), clock=known.clock)
     assert known.store.catch_all(["a.test"], since=0.0) == {"a.test": False}
 
 
 def test_who_is_known_is_not_asked_and_what_was_found_is_kept(known: Facts) -> None:
     host = Host(decide=knows("ann"))
-    verify({"a.test": host}, "ann@a.test", "bob@a.test", memory=known.memory())
-    ran = verify({"a.test": host}, "ann@a.test", "bob@a.test", "eve@a.test", memory=known.memory())
+    verify({"a.test": host}, "ann@a.test", "bob@a.test", memory=known.memory(), clock=known.clock)
+    ran = verify({"a.test": host}, "ann@a.test", "bob@a.test", "eve@a.test", memory=known.memory(), clock=known.clock)
     assert ran.states["ann@a.test"] == "deliverable:accepted" and len(ran.verdicts) == 3
     assert recipients(host)["ann"] == recipients(host)["bob"] == recipients(host)["eve"] == 1
 
