@@ -104,12 +104,12 @@ def test_what_is_open_is_asked_about_anew_each_time(known: Facts) -> None:
 def test_the_times_can_be_set(known: Facts) -> None:
     times = TimeToLive(deliverable_s=10.0, unknown_s=5.0)
     asyncio.run(_keep(known.memory(time_to_live=times), [verdict("ann@a.test"), verdict("bob@a.test", GREY)]))
-    assert known.recall("ann@a.test", "bob@a.test") == {
+    assert known.recall("ann@a.test", "bob@a.test", time_to_live=times) == {
         "ann@a.test": "deliverable:accepted",
         "bob@a.test": "unknown:greylisted",
     }
     known.clock.now += 6
-    assert known.recall("ann@a.test", "bob@a.test") == {"ann@a.test": "deliverable:accepted"}
+    assert known.recall("ann@a.test", "bob@a.test", time_to_live=times) == {"ann@a.test": "deliverable:accepted"}
 
 
 def test_fresh_uses_no_earlier_verdict(known: Facts) -> None:
