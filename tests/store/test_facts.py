@@ -53,7 +53,7 @@ def test_the_file_is_for_its_owner_alone_and_is_found_again(tmp_path: Path) -> N
         store.keep_domain("a.test", catch_all=True, now=NOW)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with FactStore(path) as store:
-        assert store.verdicts(["ann@a.test"], now=NOW) == {"ann@a.test": "one"}
+        assert store.verdicts(["ann@a.test"], now=NOW)["ann@a.test"].verdict == "one"
         assert store.catch_all(["a.test"], since=NOW - 1) == {"a.test": True}
 
 
@@ -67,7 +67,8 @@ def test_a_file_that_is_no_database_is_one_clear_sentence(tmp_path: Path) -> Non
 def test_a_verdict_is_found_until_it_expires_and_the_last_one_counts(store: FactStore) -> None:
     store.keep_verdicts([found("ann@a.test", "one", expires=NOW + 10)])
     store.keep_verdicts([found("ann@a.test", "two", expires=NOW + 20)])
-    assert store.verdicts(["ann@a.test", "bob@a.test"], now=NOW + 19) == {"ann@a.test": "two"}
+    kept = store.verdicts(["ann@a.test", "bob@a.test"], now=NOW + 19)
+    assert [(name, one.verdict) for name, one in kept.items()] == [("ann@a.test", "two")]
     assert store.verdicts(["ann@a.test"], now=NOW + 20) == {}
 
 
@@ -199,7 +200,7 @@ def test_whatever_the_names_what_was_kept_is_found(facts: dict[str, tuple[str, f
     with tempfile.TemporaryDirectory() as folder, FactStore(Path(folder) / "facts.db") as store:
         store.keep_verdicts(found(name, verdict, expires=expires) for name, (verdict, expires) in facts.items())
         expected = {name: verdict for name, (verdict, expires) in facts.items() if expires > now}
-        assert store.verdicts(list(facts), now=now) == expected
+        assert {name: one.verdict for name, one in store.verdicts(list(facts), now=now).items()} == expected
         store.suppress(suppressed(name) for name in facts)
         assert store.suppressed(list(facts)).keys() == facts.keys()
         assert [one.name for one in store.suppressions()] == sorted(facts)

@@ -145,7 +145,8 @@ class _Lesson:
     def _taken(self, addresses: list[str], now: float) -> set[str]:
         """Those that their host took before, as verification or an earlier bounce found."""
         verdicts = self.facts.verdicts(addresses, now=now)
-        taken = {one for one, text in verdicts.items() if Verdict.from_json(text).verdict is Judgement.DELIVERABLE}
+        kept = {address: Verdict.from_json(one.verdict) for address, one in verdicts.items()}
+        taken = {address for address, verdict in kept.items() if verdict.verdict is Judgement.DELIVERABLE}
         earlier = self.facts.deliveries(addresses)
         return taken | {text for text, one in earlier.items() if one.outcome is not DeliveryOutcome.BOUNCED}
 

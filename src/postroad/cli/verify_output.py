@@ -31,6 +31,7 @@ _BY_ENDING = {
     ".tab": "tsv",
     ".parquet": "parquet",
 }
+_NOT_WRITTEN = (".xlsx", ".xls", ".xlsb", ".ods", ".html", ".htm", ".zip", ".gz")
 _COLOURS = {
     Judgement.DELIVERABLE: "green",
     Judgement.RISKY: "yellow",
@@ -48,7 +49,10 @@ class Output:
     def __init__(self, style: str | None, output: Path | None, report: Path | None, parts: Path | None) -> None:
         self._output = None if output is None or str(output) == "-" else output
         if style is None and self._output is not None:
-            style = _BY_ENDING.get(self._output.suffix.lower(), "csv")
+            ending = self._output.suffix.lower()
+            if ending in _NOT_WRITTEN:
+                fail(f"{ending} cannot be written: let --output end in .csv, .tsv, .jsonl or .parquet")
+            style = _BY_ENDING.get(ending, "csv")
         if style == "table" and self._output is not None:
             fail("--output takes --format jsonl, csv, tsv or parquet: a table is for the eye")
         if style == "parquet" and self._output is None:

@@ -106,6 +106,8 @@ def classify(phase: Phase, reply: Reply | None, provider: str | None = None) -> 
     """What `reply`, given in that phase, means. `provider`: who runs the host, where it is known. Never raises."""
     if reply is None:
         return _NO_REPLY
+    if reply.code == 252 and phase is Phase.RCPT:
+        return _CANNOT_TELL
     if reply.is_positive:
         return _ACCEPTED.get(phase, _GONE_ON)
     if reply.is_intermediate and phase in (Phase.DATA, Phase.AUTH):
@@ -219,3 +221,5 @@ _ACCEPTED = {
     Phase.DATA: replace(_GONE_ON, scope=Scope.MESSAGE),
     Phase.BODY: replace(_GONE_ON, scope=Scope.RECIPIENT, mailbox="exists"),
 }
+_CANNOT_TELL = replace(_ACCEPTED[Phase.RCPT], mailbox="unknown", rule="cannot-tell", confidence=0.5)
+"""252 takes the recipient, and says that it does not know whether it is there (RFC 5321 §3.5.3)."""

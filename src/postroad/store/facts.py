@@ -108,11 +108,13 @@ class FactStore:
                 [(one.address, one.found_at, one.expires_at, one.verdict) for one in verdicts],
             )
 
-    def verdicts(self, addresses: Sequence[str], *, now: float) -> dict[str, str]:
+    def verdicts(self, addresses: Sequence[str], *, now: float) -> dict[str, CachedVerdict]:
         """Address → verdict, of those that have one which has not expired."""
-        return dict(
-            self._by_names("SELECT address, verdict FROM verdict WHERE expires_at > ?", "address", addresses, now)
-        )
+        statement = "SELECT address, found_at, expires_at, verdict FROM verdict WHERE expires_at > ?"
+        return {
+            address: CachedVerdict(address=address, found_at=found_at, expires_at=expires_at, verdict=verdict)
+            for address, found_at, expires_at, verdict in self._by_names(statement, "address", addresses, now)
+        }
 
     # Domains --------------------------------------------------------------------------------------------------
 

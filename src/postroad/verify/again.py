@@ -19,6 +19,8 @@ LONGER_S = 900.0
 TROUBLE_DELAYS_S = (60.0, 240.0)
 SILENCE_DELAYS_S = (60.0,)
 JITTER = 0.1
+LEAST_S = 60.0
+"""No greylisting host is asked sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,13 @@ def retry_in(
     if delay is None:
         return None
     delay = max(delay * (1.0 + JITTER * rng.random()), pause_s)
-    return delay if now + delay <= waited.first_asked + wait_s else None
+    left = waited.first_asked + wait_s - now
+    if delay <= left:
+        return delay
+    # A delay that is only our own guess is cut short before the deadline rather than left out.
+    is_guess = reading.meaning is None or reading.meaning.retry_after_s is None
+    is_cut = reading.reason == "greylisted" and is_guess and left >= max(LEAST_S, pause_s)
+    return left if is_cut else None
 
 
 def _delay(step: Step, reading: Reading, times: int) -> float | None:

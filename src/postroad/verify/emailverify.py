@@ -23,6 +23,7 @@ _BY_REASON: Mapping[str, tuple[str, str]] = {
     "accepts_all": ("catch_all", "none"),
     "accepts_then_bounces": ("catch_all", "none"),
     "inconsistent": ("catch_all", "none"),
+    "cannot_tell": ("catch_all", "none"),
     "disposable": ("do_not_mail", "disposable"),
     "do_not_mail": ("do_not_mail", "none"),
     "mx_listed": ("do_not_mail", "none"),

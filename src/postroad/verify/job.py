@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -29,6 +29,7 @@ from postroad.smtp.outcome import Phase
 from postroad.verify.address import BadAddress, check
 from postroad.verify.block_lists import listed_by
 from postroad.verify.data_lists import DataLists
+from postroad.verify.found import Found
 from postroad.verify.inquiry import Inquiry, Settled
 from postroad.verify.judge import Step, bad_syntax
 from postroad.verify.memory import Memory, NoMemory
@@ -87,8 +88,6 @@ class Job:
         on_notice: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self.settings = settings
-        self.counts: Counter[str] = Counter()
-        """Verdicts of this run, by `Verdict.state`."""
         self.is_stopping = False
         """Whether `stop` was called."""
         self.is_port_closed = False
@@ -97,7 +96,6 @@ class Job:
         self._lists = DataLists.load() if lists is None else lists
         self._memory = memory or NoMemory()
         self._clock = clock or SystemClock()
-        self._on_progress = on_progress
         self._on_notice = on_notice
         self._resolver = resolver
         self._reach = Reach(connector, settings.port, by_proxy=any(one.proxy for one in settings.egress))
@@ -125,9 +123,7 @@ class Job:
         ]
         self._lanes: list[_Lane] = []
         self._routes: dict[str, Route] = {}
-        self._found: list[tuple[int, Verdict]] = []
-        self._new: list[Verdict] = []
-        """Those among them that were found by asking."""
+        self._found = Found(source, self._memory, on_progress)
         self._flushed_at = 0.0
         self._is_fed = False
         self._stopped = asyncio.Event()
@@ -141,6 +137,11 @@ class Job:
         self._unrouted_later: deque[tuple[float, str]] = deque()
         """Domains of which DNS gave no answer: when they are looked for again."""
         self._asked_dns: dict[str, None] = {}
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Verdicts of this run, by `Verdict.state`."""
+        return self._found.counts
 
     @property
     def waiting(self) -> int:
@@ -159,13 +160,15 @@ class Job:
                 pass
             if not self.is_stopping and self._reach.is_closed(self._now(), is_over=True):
                 self._tell_closed()
+            if not self.is_stopping:
+                self._found.release()
             self._tell_doubt()
         finally:
             tasks = [*self._routing, *self._probing]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._flush()
+            await self._found.flush()
             await self._memory.keep(())
             await asyncio.gather(*(lane.pool.close() for lane in self._lanes))
 
@@ -227,11 +230,13 @@ class Job:
             else:
                 self._end_probing(task)  # type: ignore[arg-type]
         now = self._now()
+        if self._reach.is_open:
+            self._found.release()
         if not self.is_stopping and self._reach.is_closed(now):
             await self._give_up_closed()
         if len(self._found) >= FLUSH_AT or now - self._flushed_at >= FLUSH_S:
             self._flushed_at = now
-            await self._flush()
+            await self._found.flush()
         return True
 
     def _next_due(self) -> float | None:
@@ -290,7 +295,7 @@ class Job:
                 elif self._plan.add(Item(number, address)):
                     self._unrouted.append(address.domain)
             if len(self._found) >= FLUSH_AT:
-                await self._flush()
+                await self._found.flush()
 
     def _begin(self) -> None:
         loop = asyncio.get_running_loop()
@@ -473,18 +478,7 @@ class Job:
             self._keep(one.id, one.verdict)
 
     def _keep(self, number: int, verdict: Verdict, *, is_new: bool = True) -> None:
-        self.counts[verdict.state] += 1
-        self._found.append((number, verdict))
-        if is_new:
-            self._new.append(verdict)
-
-    async def _flush(self) -> None:
-        found, self._found = self._found, []
-        new, self._new = self._new, []
-        if found:
-            await self._source.record(found)
-            await self._memory.keep(new)
-            self._on_progress(len(found))
+        self._found.keep(number, verdict, is_new=is_new, is_reached=self._reach.is_open)
 
 
 def _minutes(seconds: float) -> str:

@@ -128,6 +128,8 @@ def read(step: Step, provider: str = "") -> Reading:
         return Reading(UNKNOWN, _silence(step), _OPEN_CONFIDENCE, "no-reply")
     meaning = classify(step.phase, step.reply, provider or None)
     if step.phase is Phase.RCPT:
+        if step.reply.code == 252:
+            return Reading(RISKY, "cannot_tell", meaning.confidence, meaning.rule, meaning)
         if step.reply.is_positive:
             return Reading(DELIVERABLE, "accepted", meaning.confidence, meaning.rule, meaning)
         if meaning.kind is Kind.MAILBOX_FULL:
@@ -135,7 +137,10 @@ def read(step: Step, provider: str = "") -> Reading:
         if step.reply.is_permanent and meaning.kind in _GONE:
             return Reading(UNDELIVERABLE, _GONE[meaning.kind], meaning.confidence, meaning.rule, meaning)
     reason = _open_reason(step.reply, meaning.kind)
-    if step.phase is Phase.MAIL and step.reply.is_permanent and reason in ("policy", "refused", "unclear"):
+    is_about_sender = meaning.rule in ("sender-refused", "null-sender-refused")
+    if step.phase is Phase.MAIL and reason in ("policy", "refused", "unclear"):
+        is_about_sender = True
+    if is_about_sender and step.reply.is_permanent:
         reason = "sender_refused"
     return Reading(UNKNOWN, reason, meaning.confidence, meaning.rule, meaning)
 

@@ -16,7 +16,7 @@ from postroad.smtp.outcome import Phase
 from postroad.store.facts import CachedVerdict, Cause, Delivered, DeliveryOutcome, FactStore, Suppressed
 from postroad.verify.domain_facts import DomainFacts
 from postroad.verify.judge import Known, Step, judge
-from postroad.verify.verdict import Evidence, Traits, Verdict
+from postroad.verify.verdict import Evidence, Traits, Verdict, utc
 
 Result = TypeVar("Result")
 DAY_S = 86_400.0
@@ -33,6 +33,8 @@ class TimeToLive:
     deliverable_s: float = 14 * DAY_S
     risky_s: float = 7 * DAY_S
     undeliverable_s: float = 30 * DAY_S
+    bounce_s: float = 90 * DAY_S
+    """For so long a bounce stands without asking."""
     unknown_s: float = 0.0
     domain_s: float = 14 * DAY_S
     """What was found of a domain: whether it takes everybody."""
@@ -122,14 +124,26 @@ class FactMemory:
                 found[text] = self._suppressed(address, entry)
             elif outcome is not None and self._is_bounce(outcome, now):
                 found[text] = self._bounced(address, outcome)
-            elif text in cached and (verdict := _again(cached[text])) is not None:
+            elif text in cached and (verdict := self._again(cached[text], now)) is not None:
                 found[text] = verdict
         return found
 
     def _is_bounce(self, outcome: Delivered, now: float) -> bool:
         """Whether mail came back, and not too long ago to stand without asking."""
-        is_recent = now - outcome.at < self._time_to_live.undeliverable_s
+        is_recent = now - outcome.at < self._time_to_live.bounce_s
         return is_recent and outcome.outcome is not DeliveryOutcome.DELIVERED
+
+    def _again(self, cached: CachedVerdict, now: float) -> Verdict | None:
+        """A verdict found earlier, with evidence that it is used again; None: it is older than is wanted now, or
+        another version wrote it, in its own way."""
+        try:
+            verdict = Verdict.from_json(cached.verdict)
+        except (ValueError, LookupError, TypeError):
+            return None
+        if cached.found_at + self._time_to_live.of(verdict) <= now:
+            return None
+        detail = f"found on {utc(cached.found_at)} and used again"
+        return replace(verdict, evidence=(*verdict.evidence, Evidence(phase="cache", rule="cache", detail=detail)))
 
     def recall_domain(self, domain: str, facts: DomainFacts) -> None:
         catch_all = self._catch_all.pop(domain, None)
@@ -175,17 +189,6 @@ class FactMemory:
     def _known(self, address: Address, reason: str, told: str, at: float) -> Verdict:
         step = Step(phase=Phase.BODY if reason == "bounced" else Phase.DNS, reason=reason, detail=told, at=at)
         return judge(str(address), (step,), step, Known(traits=self._describe(address)))
-
-
-def _again(text: str) -> Verdict | None:
-    """A verdict found earlier, with evidence that it is used again; None: another version wrote it, in its own way."""
-    try:
-        verdict = Verdict.from_json(text)
-    except (ValueError, LookupError, TypeError):
-        return None
-    asked = [one.at for one in verdict.evidence if one.at]
-    detail = f"found on {asked[-1]} and used again" if asked else "found earlier and used again"
-    return replace(verdict, evidence=(*verdict.evidence, Evidence(phase="cache", rule="cache", detail=detail)))
 
 
 def _remember(known: dict[str, Result], found: Mapping[str, Result]) -> None:

@@ -29,9 +29,9 @@ AGAIN = (
     *("site_paused", "tls_failed"),
 )
 """Reasons for which asking again later may bring an answer."""
-US = ("blocked", "rejects_probes", "policy", "auth_required", "tls_required", "refused")
+US = ("blocked", "rejects_probes", "sender_refused", "policy", "auth_required", "tls_required", "refused")
 """Reasons that are about who asks, or how."""
-TAKES_ALL = ("catch_all", "accepts_all", "accepts_then_bounces", "inconsistent")
+TAKES_ALL = ("catch_all", "accepts_all", "accepts_then_bounces", "inconsistent", "cannot_tell")
 """Reasons that say that a host's yes proves nothing."""
 NOT_TO_MAIL = ("do_not_mail", "opt_out", "blocked_domain")
 """Reasons that come from the user's own lists."""

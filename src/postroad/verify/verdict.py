@@ -32,6 +32,7 @@ REASONS: Mapping[str, str] = {
     "accepts_all": "The provider is known to take every recipient at first: its answer proves nothing.",
     "accepts_then_bounces": "The host took recipients of this domain before whose mail then came back.",
     "inconsistent": "The host answered differently about made-up recipients: its answers prove nothing.",
+    "cannot_tell": "The host took the recipient, and said by 252 that it does not know whether it is there.",
     "disposable": "The host took the recipient, at a domain of throw-away addresses.",
     "mailbox_full": "The mailbox exists and is full.",
     "mx_listed": "The host took the recipient, but is on a block list that was to be asked.",
