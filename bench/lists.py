@@ -274,7 +274,10 @@ def run_million(base: Path, rows: int = MILLION) -> None:
     print_table(
         f"{rows:,} addresses of {rows // PER_DOMAIN:,} domains, {path.stat().st_size / 2**20:.0f} MB of CSV",
         ("until", "seconds", "peak memory, MB"),
-        [(what, f"{seconds:.1f}", f"{memory:.0f}") for what, (seconds, memory) in moments.items()],
+        [
+            (what, f"{seconds:.1f}", f"{memory:.0f}")
+            for what, (seconds, memory) in sorted(moments.items(), key=lambda one: one[1])
+        ],
     )
     peak = max(memory for _, memory in moments.values())
     print(f"target of {MOST_MEMORY_MB} MB: {'met' if peak < MOST_MEMORY_MB else 'missed'}")
