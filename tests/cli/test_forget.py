@@ -95,7 +95,7 @@ def test_v10_what_is_old_goes(tmp_path: Path) -> None:
             )
             facts.note_deliveries([bounced])
     done = forget(tmp_path, "--older-than", 30)
-    assert done.out == ("older than 30 days: 1 list and 3 facts removed; verdicts that had expired are among them\n")
+    assert done.out == ("older than 30 days, or expired: 1 list and 3 facts removed\n")
     left = octets(tmp_path)
     assert b"old@example.org" not in left and b"old.example" not in left
     assert b"new@example.org" in left and b"x@new.example" in left

@@ -179,7 +179,7 @@ def test_a_list_is_taken_in_with_its_causes_and_notes_and_bad_rows_are_told_with
     assert done.status == 1 and done.out == "2 rows added, 4 left out\n"
     assert state.listed() == {"ann@example.org": "opt_out", "cleo@example.org": "bounced"}
     told = done.err.splitlines()
-    assert [line.split(":")[1] for line in told] == [" line 3", " line 5", " line 6", " line 7"]
+    assert [line.split(":")[1] for line in told] == [f" line {number} was left out" for number in (3, 5, 6, 7)]
     assert "is neither an address nor a domain" in told[0] and "there is no cause" in told[1]
     assert done.err.replace("\n", "").isprintable()
 

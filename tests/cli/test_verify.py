@@ -100,7 +100,7 @@ def test_a_list_becomes_csv_its_bad_rows_are_told_with_their_line(world: World, 
         "x@nullmx.test": "undeliverable",
         "ANN@example.net": "deliverable",
     }
-    assert "line 6: there is no address in E-Mail: left out" in done.err
+    assert "line 6 was left out: there is no address in E-Mail" in done.err
     assert "deliverable" in done.err and "mailbox_unknown 1" in done.err, "the summary"
 
 

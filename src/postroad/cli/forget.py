@@ -94,8 +94,7 @@ def _forget(directory: Path, addresses: list[str], days: float | None, *, is_sup
     ]
     if days is not None:
         lines.append(
-            f"older than {days:g} days: {_count(old_runs, 'list')} and {_count(old_facts, 'fact')} removed;"
-            " verdicts that had expired are among them"
+            f"older than {days:g} days, or expired: {_count(old_runs, 'list')} and {_count(old_facts, 'fact')} removed"
         )
     return lines
 

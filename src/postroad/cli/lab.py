@@ -94,7 +94,7 @@ def _personalities(_context: click.Context, _option: click.Parameter, value: str
 @click.option("--dns-port", type=click.IntRange(0, 65_535), default=0, help="Port of DNS; a free one by default.")
 @click.option("--for", "seconds", type=click.FloatRange(0, 86_400 * 365), help="Stop after so many seconds.")
 def command(list_file: Path, truth_file: Path, log_file: Path | None, **options: Any) -> None:
-    """Run a simulated internet on loopback, to verify addresses in whose truth is known.
+    """Run a simulated internet on loopback, where the truth about every address is known.
 
     A DNS server and mail hosts with personalities: honest ones, catch-alls, greylisting, tarpits, blocks, broken TLS
     and many more. Nothing leaves this machine.

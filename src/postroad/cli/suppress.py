@@ -240,7 +240,7 @@ def import_list(name: str, column: str | None, encoding: str | None, cause: str 
                     if isinstance(found, BadRow):
                         bad += 1
                         if bad <= BAD_ROWS_TOLD:
-                            click.echo(escaped(f"postroad: line {found.line}: {found.fault}: left out"), err=True)
+                            click.echo(escaped(f"postroad: line {found.line} was left out: {found.fault}"), err=True)
                         continue
                     batch.append(found)
                     if len(batch) >= ADDED_TOGETHER:

@@ -177,6 +177,8 @@ def command(subjects: tuple[str, ...], style: str | None, output: Path | None, *
     input. Needs no server and no configuration.
     """
     is_list = _is_list(subjects)
+    if options["resume"] and not is_list:
+        fail("--resume goes on with a list: addresses that are named one by one are asked about each time")
     state = verify_state(options["state"])
     try:
         lists = DataLists.load(options["lists"])
@@ -258,6 +260,8 @@ def _is_list(subjects: tuple[str, ...]) -> bool:
     for subject in subjects:
         if "@" in subject:
             continue
+        if Path(subject).is_dir():
+            fail(f"{subject} is a directory: give addresses, or one list")
         if Path(subject).exists():
             fail(f"{subject} is a list: give one list alone, or only addresses")
         fail(f"{subject!r} is neither a file that is there nor an address: an address has an @")

@@ -304,7 +304,7 @@ def _read_list(store: ResultStore, run: Run, file: io.BufferedIOBase, options: L
         nonlocal bad
         bad += 1
         if bad <= BAD_ROWS_TOLD:
-            say(f"line {row.line}: {row.fault}: left out")
+            say(f"line {row.line} was left out: {row.fault}")
 
     add_list(store, run, ListReader(file, column=options.column, encoding=options.encoding), tell)
     if not store.counts(run).rows:
@@ -371,7 +371,9 @@ class Progressing:
     def _line(self) -> str:
         done = self.done + self._found
         rate = self._found / max(0.001, time.monotonic() - self._began)
-        left = f", about {_duration((self.total - done) / rate)} left" if rate > 0.01 else ""
+        waiting = 0 if self._job is None else self._job.waiting
+        is_known = rate > 0.01 and self.total - done > waiting  # those that wait keep a time of their own
+        left = f", about {_duration((self.total - done) / rate)} left" if is_known else ""
         return f"{done:,} of {self.total:,} ({done / self.total:.0%}), {rate:,.0f} a second{left}; {self._described()}"
 
     def _described(self) -> str:
