@@ -6,9 +6,11 @@ Each has the list's own header and columns and nothing else. Used by the verify 
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +28,10 @@ PARTS: Mapping[str, str] = {
 """File name without `.csv` → what it holds."""
 NOT_TO_BE_MAILED = frozenset({"do_not_mail", "opt_out", "blocked_domain", "bounced"})
 """Reasons that take a row out, whatever the verdict."""
+MAX_LINKS = 40
+"""Links that are followed from one to the next, as Linux has it."""
+MAX_PREFIX_CHARS = 40
+"""Of a file's name in that of the one beside it, which may not be too long."""
 _BY_VERDICT = {"deliverable": "clean", "undeliverable": "remove"}
 
 
@@ -59,27 +65,83 @@ def split_list(directory: Path, rows: Iterable[JudgedRow], columns: OwnColumns) 
             writes[name](line(_own_cells(row.cells, width)))
             counts[name] += 1
     if not counts["unchecked"]:
-        (directory / "unchecked.csv").unlink(missing_ok=True)
+        unchecked = directory / "unchecked.csv"
+        if not is_written_into(unchecked):
+            unchecked.unlink(missing_ok=True)
         del counts["unchecked"]
     return counts
 
 
 @contextmanager
 def replaced(path: Path) -> Iterator[IO[str]]:
-    """A file to write in the place of that one, which it takes when it is whole; left as it was on an exception."""
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", newline="", dir=path.absolute().parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        try:
-            yield file
-            file.flush()
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(file.name).chmod(0o666 & ~umask)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    """A file to write in the place of that one, which it takes when it is whole; left as it was on an exception.
+
+    A device, a pipe, or what stands for an open file (`/dev/stdout`) is written into, as nothing can take its place.
+    Raises OSError.
+    """
+    if is_written_into(path):
+        # An open file keeps what it holds: "w" would empty what a shell's >> is to be added to.
+        with path.open("a" if path.is_file() else "w", encoding="utf-8", newline="") as place:
+            yield place
+        return
+    with replacement(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextmanager
+def replacement(path: Path) -> Iterator[Path]:
+    """A path to write a file at, which takes the place of that one afterwards, with its mode and owner.
+
+    A link stays, and what it leads to is replaced. What `is_written_into` gets a copy instead. Raises OSError.
+    """
+    is_into = is_written_into(path)
+    target = path.resolve()
+    directory = None if is_into else target.parent
+    handle, name = tempfile.mkstemp(dir=directory, prefix=f".{target.name[:MAX_PREFIX_CHARS]}.")
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        if is_into:
+            with beside.open("rb") as file, path.open("ab" if path.is_file() else "wb") as place:
+                shutil.copyfileobj(file, place)
+            beside.unlink()
+        else:
+            _like(target, beside)
+            beside.replace(target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def is_written_into(path: Path) -> bool:
+    """Whether it is there and no regular file, or is a name in /proc of an open file. Raises OSError."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return True
+    except FileNotFoundError:
+        return False
+    for _ in range(MAX_LINKS):
+        if path.parent.resolve().parts[:2] == ("/", "proc"):
+            return True
+        if not path.is_symlink():
+            return False
+        path = path.parent / path.readlink()
+    return False
+
+
+def _like(target: Path, file: Path) -> None:
+    """Give the file the mode and, where that is allowed, the owner of the target; those of a new file if none is."""
+    try:
+        found = target.stat()
+    except FileNotFoundError:
+        umask = os.umask(0)
+        os.umask(umask)
+        file.chmod(0o666 & ~umask)
+        return
+    with suppress(PermissionError):
+        os.chown(file, found.st_uid, found.st_gid)
+    file.chmod(found.st_mode & 0o777)
 
 
 def _begun(
