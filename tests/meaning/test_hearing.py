@@ -106,7 +106,13 @@ def test_a_reply_that_says_where_the_mail_goes_may_name_another(line: str) -> No
 def test_c07_a_reset_that_is_refused_was_an_answer_to_something_else() -> None:
     assert shifted("250 ok", reset="550 5.1.1 no such user")
     assert shifted("250 ok", reset="450 4.2.0 greylisted")
-    assert not is_shifted(ASKED[:1], [heard(Phase.RCPT, "250 ok")], None)
+    for own in ("502 5.5.1 not implemented", "421 4.3.2 closing"):
+        assert not shifted("250 ok", reset=own), "a host may refuse RSET itself"
+
+
+def test_c07_a_reset_without_a_reply_means_that_one_reply_is_missing() -> None:
+    assert is_shifted(ASKED[:1], [heard(Phase.RCPT, "250 ok")], None)
+    assert not is_shifted(ASKED[:1], [heard(Phase.RCPT, "421 4.7.0 too many")], None), "the session had ended"
 
 
 def test_one_recipient_alone_has_nobody_to_be_taken_for() -> None:

@@ -117,6 +117,8 @@ def test_c05_no_such_domain_is_permanent_and_dns_trouble_is_not() -> None:
 
 def test_h09_the_number_of_hosts_is_bounded() -> None:
     assert len(hosts("many.test")) == MAX_HOSTS
+    found = route("many.test")
+    assert isinstance(found, Route) and found.is_cut, "and what none of them says is not for good"
 
 
 def test_a_static_route_and_a_smart_host_go_before_dns() -> None:

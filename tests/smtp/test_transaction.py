@@ -301,7 +301,8 @@ def test_a_421_in_answer_to_the_reset_ends_the_session_and_takes_back_nothing() 
     road = Road(body=None)
     road.hear(b"250 ok\r\n250 ok\r\n550 no\r\n421 4.3.2 closing\r\n")
     assert road.fates() == [(Phase.RCPT, 250), (Phase.RCPT, 550)]
-    assert road.result().reset is None and not road.transaction.is_clean
+    reset = road.result().reset
+    assert reset is not None and reset.code == 421 and not road.transaction.is_clean
 
 
 def test_a_delivery_that_needs_no_reset_has_none() -> None:

@@ -62,6 +62,11 @@ def test_who_may_wait_for_hours_goes_on_at_longer_intervals() -> None:
     assert times[-2] - times[-3] >= LONGER_S
 
 
+def test_a_host_that_says_in_a_second_each_time_is_not_asked_each_second() -> None:
+    times = schedule(step("451 4.7.1 Greylisted, please try again in 1 seconds"))
+    assert times[0] < 10 and len(times) <= 5
+
+
 def test_a_delay_beyond_the_deadline_is_not_waited_for() -> None:
     assert asked_again(step("450 4.2.0 Greylisted, try again in 2 hours")) is None
     assert asked_again(step(GREY), first=0.0, now=700.0) is None

@@ -243,6 +243,28 @@ def test_v06_a_distrusted_refusal_of_the_made_up_one_makes_nobody_deliverable_fo
     assert found.catch_all is None and found.confidence < 0.9
 
 
+@pytest.mark.parametrize("sign", [BLOCK, RATE])
+def test_v06_after_such_signs_a_site_that_accepts_nobody_is_not_believed_in_later_sessions_either(sign: str) -> None:
+    inquiry, _ = opened(answers="accepts_all")
+    hear(inquiry, {item(1): sign})
+    (later,) = hear(inquiry, {item(2): ABSENT}, 10.0).later
+    assert verdicts(hear(inquiry, {item(2): ABSENT}, later[0])) == {2: "unknown:blocked"}
+
+
+def test_v06_a_site_that_accepts_somebody_is_believed_again() -> None:
+    inquiry, _ = opened(answers="accepts_all")
+    hear(inquiry, {item(1): BLOCK})
+    outcome = hear(inquiry, {item(2): ABSENT, item(3): OK}, 10.0)
+    assert verdicts(outcome)[2] == "undeliverable:mailbox_unknown"
+    assert verdicts(hear(inquiry, {item(4): ABSENT}, 20.0)) == {4: "undeliverable:mailbox_unknown"}
+
+
+def test_too_many_errors_are_no_sign_that_a_site_lies() -> None:
+    inquiry, _ = opened(answers="accepts_all")
+    hear(inquiry, {item(1): "421 4.7.0 too many errors"})
+    assert verdicts(hear(inquiry, {item(2): ABSENT}, 10.0)) == {2: "undeliverable:mailbox_unknown"}
+
+
 def test_v09_a_site_that_blocks_us_twice_is_not_asked_any_more() -> None:
     inquiry, _ = opened(answers="accepts_all")
     hear(inquiry, {item(1): BLOCK})

@@ -74,7 +74,7 @@ def known(tmp_path: Path) -> Iterator[Facts]:
 
 def verdict(text: str, reply: str = OK) -> Verdict:
     found = step(reply)
-    return judge(text, (found,), found, Known())
+    return judge(text, (found,), found, Known(catch_all=False))
 
 
 # Verdicts -------------------------------------------------------------------------------------------------------------
@@ -98,6 +98,12 @@ def test_a_verdict_is_used_again_for_its_time_and_no_longer(known: Facts, reply:
 
 def test_what_is_open_is_asked_about_anew_each_time(known: Facts) -> None:
     known.keep(verdict("ann@a.test", GREY))
+    assert known.recall("ann@a.test") == {}
+
+
+def test_an_acceptance_that_nothing_was_set_against_is_not_used_again(known: Facts) -> None:
+    found = step(OK)
+    known.keep(judge("ann@a.test", (found,), found, Known(catch_all=None)))
     assert known.recall("ann@a.test") == {}
 
 

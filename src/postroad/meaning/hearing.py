@@ -17,6 +17,8 @@ from postroad.smtp.reply import Reply
 MAX_FRESH_STARTS = 2
 """How often what a reused connection lost before anything was decided begins again at once on another."""
 
+_TO_RSET = (421, 500, 501, 502, 503, 504)
+"""Refusals that a host may mean for RSET itself."""
 _ADDRESS = re.compile(r"[^\s<>()\[\]\",;:@]{1,64}@[A-Za-z0-9_.-]{1,255}[A-Za-z0-9]")
 _NAMING_ANOTHER = (251, 551)
 """Replies that name where mail for the recipient goes (RFC 5321 §3.4)."""
@@ -48,8 +50,13 @@ def is_stale(results: Iterable[Heard]) -> bool:
 
 def is_shifted(asked: Sequence[str], results: Sequence[Heard], reset: Reply | None) -> bool:
     """Whether the replies seem to belong to other commands than those they came for (C-07): one that names another
-    of the recipients than its own, or one to RSET that refuses."""
-    if reset is not None and not reset.is_positive:
+    of the recipients than its own, one to RSET that speaks as of a recipient, or one too few: everybody has a reply,
+    and RSET has none."""
+    if reset is not None and not reset.is_positive and reset.code not in _TO_RSET:
+        return True
+    if reset is None and all(
+        heard.reply is not None and heard.phase is Phase.RCPT and heard.reply.code != 421 for heard in results
+    ):
         return True
     if len(asked) < 2:
         return False

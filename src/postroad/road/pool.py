@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from postroad.net.dialogue import Connection, client_context, connect
 from postroad.net.endpoint import DialogueError, Endpoint, PhaseTimeouts, TlsMode
-from postroad.road.route import Route, RouteFailure, RouteHost
+from postroad.road.route import Route, RouteFailure, RouteHost, dns_trouble
 from postroad.road.site import Site
 from postroad.road.site_pool import Door, SitePool, Waiter
 from postroad.road.site_pool import Lease as Lease
@@ -334,6 +334,9 @@ class Pool:
             self._note_down(host.name)
         if attempts:
             return ConnectFailure(tuple(attempts))
+        if failure is not None and failure.is_permanent and route.is_cut:
+            # Of more hosts than are tried, those that are left may be better.
+            return dns_trouble(f"none of the first {len(route.hosts)} mail hosts can be used, and no more are tried")
         return failure or _not_now("the route names no host")
 
     def _reachable_first(self, hosts: tuple[RouteHost, ...]) -> list[RouteHost]:

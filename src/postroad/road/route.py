@@ -35,6 +35,8 @@ class Route:
     port: int = 25
     tls: TlsMode = TlsMode.OPPORTUNISTIC
     credentials: Credentials | None = field(default=None, repr=False)
+    is_cut: bool = False
+    """There are more hosts, which are not tried."""
     is_implicit: bool = False
     """No MX: the domain itself is the host (RFC 5321 §5.1)."""
     is_trusted: bool = False
@@ -147,9 +149,11 @@ class Router:
         hosts = order_mx(answer.records, self._own_names, self._rng)
         if isinstance(hosts, RouteFailure):
             return hosts
-        return self._to(domain, hosts)
+        return self._to(domain, hosts, is_cut=len(answer.records) > MAX_HOSTS)
 
-    def _to(self, domain: str, hosts: tuple[RouteHost, ...], *, is_implicit: bool = False) -> Route:
+    def _to(
+        self, domain: str, hosts: tuple[RouteHost, ...], *, is_implicit: bool = False, is_cut: bool = False
+    ) -> Route:
         return Route(
             domain=domain,
             hosts=hosts,
@@ -158,6 +162,7 @@ class Router:
             port=self._port,
             tls=self._tls.mode(domain),
             is_implicit=is_implicit,
+            is_cut=is_cut,
         )
 
     async def _implicit_route(self, domain: str) -> Route | RouteFailure:

@@ -71,6 +71,8 @@ class Transaction:
         self._awaited -= 1
         said = answer.reply
         if said.code == 421:
+            if isinstance(answer.sent, Rset):
+                self._reset = said
             self._conclude(phase_of(answer.sent), said)
             return
         match answer.sent:

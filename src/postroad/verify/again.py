@@ -14,7 +14,7 @@ from postroad.verify.verdict import Judgement
 
 GREYLIST_DELAYS_S = (75.0, 240.0, 300.0, 285.0)
 """Between one asking and the next, where the host names no delay: usual delays are 1, 5 and 10 minutes."""
-LONGER_S = 900.0
+LONGER_S = 1800.0
 """After those, where a run may wait that long."""
 TROUBLE_DELAYS_S = (60.0, 240.0)
 SILENCE_DELAYS_S = (60.0,)
@@ -59,9 +59,11 @@ def _delay(step: Step, reading: Reading, times: int) -> float | None:
     hint = reading.meaning.retry_after_s if reading.meaning is not None else None
     said = step.reply
     if reading.reason == "greylisted":
-        if hint is not None:
+        if hint is not None and times == 1:
             return hint + HINT_MARGIN_S
-        return GREYLIST_DELAYS_S[times - 1] if times <= len(GREYLIST_DELAYS_S) else LONGER_S
+        usual = GREYLIST_DELAYS_S[times - 1] if times <= len(GREYLIST_DELAYS_S) else LONGER_S
+        # A host that says «in a second» each time is not asked each second.
+        return usual if hint is None else max(usual, hint + HINT_MARGIN_S)
     if reading.reason in ("rate_limited", "site_paused"):
         return TROUBLE_DELAYS_S[min(times, len(TROUBLE_DELAYS_S)) - 1] if hint is None else hint + HINT_MARGIN_S
     if said is None:

@@ -175,9 +175,9 @@ class Inquiry:
             for item in batch.items
             if item.id in asked.answers
         }
+        distrusted = {item.id for item in asked.distrusted} | self._suspected(batch.site, readings)
         self._note_site(batch.site, readings.values(), asked, now)
         is_refused = self.refusal(batch.site) is not None
-        distrusted = {item.id for item in asked.distrusted}
         chance = _Drawn(self._rng.random())
         heard = [item for item in batch.items if item.id in readings]
         # Refusals first, then the made-up one: what is said of it is weighed by whether anybody was refused.
@@ -211,6 +211,15 @@ class Inquiry:
             else:
                 self._take(known, item, answer, reading, outcome)
         return outcome.settled
+
+    def _suspected(self, site: str, readings: dict[int, tuple[Answer, Reading]]) -> set[int]:
+        """Those that a site refuses which had shown before that it does not want us, and accepts nobody now."""
+        welcome = self._sites.get(site)
+        if welcome is None or not welcome.is_suspect:
+            return set()
+        if any(reading.judgement is Judgement.DELIVERABLE for _, reading in readings.values()):
+            return set()
+        return {number for number, (_, reading) in readings.items() if reading.judgement is Judgement.UNDELIVERABLE}
 
     def _note_site(self, site: str, readings: Iterable[tuple[Answer, Reading]], asked: Asked, now: float) -> None:
         heard = [(answer.decided_by, reading) for answer, reading in readings]

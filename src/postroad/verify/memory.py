@@ -16,7 +16,7 @@ from postroad.smtp.outcome import Phase
 from postroad.store.facts import CachedVerdict, Cause, Delivered, DeliveryOutcome, FactStore, Suppressed
 from postroad.verify.domain_facts import DomainFacts
 from postroad.verify.judge import Known, Step, judge
-from postroad.verify.verdict import Evidence, Traits, Verdict, utc
+from postroad.verify.verdict import Evidence, Judgement, Traits, Verdict, utc
 
 Result = TypeVar("Result")
 DAY_S = 86_400.0
@@ -140,10 +140,15 @@ class FactMemory:
             verdict = Verdict.from_json(cached.verdict)
         except (ValueError, LookupError, TypeError):
             return None
+        traits = self._describe(Address.parse(verdict.address, smtputf8=True))
+        if traits.disposable != verdict.traits.disposable:
+            return None  # the lists have changed, and with them what the answer was worth
         if cached.found_at + self._time_to_live.of(verdict) <= now:
             return None
         detail = f"found on {utc(cached.found_at)} and used again"
-        return replace(verdict, evidence=(*verdict.evidence, Evidence(phase="cache", rule="cache", detail=detail)))
+        return replace(
+            verdict, traits=traits, evidence=(*verdict.evidence, Evidence(phase="cache", rule="cache", detail=detail))
+        )
 
     def recall_domain(self, domain: str, facts: DomainFacts) -> None:
         catch_all = self._catch_all.pop(domain, None)
@@ -166,7 +171,7 @@ class FactMemory:
                 verdict=verdict.to_json(),
             )
             for verdict in verdicts
-            if self._time_to_live.of(verdict) > 0 and verdict.reason != "bad_syntax"
+            if self._time_to_live.of(verdict) > 0 and _is_whole(verdict)
         ]
         await _in_thread(lambda: self._keep(kept, done, now))
 
@@ -189,6 +194,12 @@ class FactMemory:
     def _known(self, address: Address, reason: str, told: str, at: float) -> Verdict:
         step = Step(phase=Phase.BODY if reason == "bounced" else Phase.DNS, reason=reason, detail=told, at=at)
         return judge(str(address), (step,), step, Known(traits=self._describe(address)))
+
+
+def _is_whole(verdict: Verdict) -> bool:
+    """Whether everything was asked that the verdict rests on: an acceptance needs a refusal to be set against."""
+    is_half = verdict.verdict is Judgement.DELIVERABLE and verdict.catch_all is None
+    return verdict.reason != "bad_syntax" and not is_half
 
 
 def _remember(known: dict[str, Result], found: Mapping[str, Result]) -> None:

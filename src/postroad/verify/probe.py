@@ -147,8 +147,8 @@ class Prober:
         return min(size for size in known if size is not None)
 
     def _learn(self, route: Route, found: Sequence[RecipientResult], asked: int) -> None:
-        """Where the site ended a session by 421 («too many errors», say), the next ones are shorter."""
-        cut_off = sum(result.reply is not None and result.reply.code == 421 for result in found)
+        """Where the site ended a session early (421, too many recipients, without a word), the next are shorter."""
+        cut_off = sum(_is_cut_off(result) or is_crowded_out(result) for result in found)
         heard = asked - cut_off
         if cut_off and heard:
             most = self._most_in_session(route)

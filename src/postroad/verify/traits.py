@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from postroad.smtp.address import Address
+from postroad.smtp.address import Address, AddressError
 from postroad.verify.data_lists import DataLists, role_key
 from postroad.verify.verdict import Traits
 
@@ -47,6 +47,16 @@ def normalised(address: Address, lists: DataLists) -> str:
     """The form under which all spellings of one mailbox are one, so far as its provider's rules are known."""
     provider = lists.providers.by_domain.get(address.domain)
     return str(address if provider is None else Address(*provider.mailbox(address.local, address.domain)))
+
+
+def mailbox(name: str, lists: DataLists | None = None) -> str:
+    """What stands for a mailbox, whatever the spelling of its address and its capital letters: `normalised` in small
+    ones. A domain, or what is no address, stands for itself."""
+    try:
+        address = Address.parse(name, smtputf8=True)
+    except AddressError:
+        return name.lower()
+    return normalised(address, lists or DataLists.load()).lower()
 
 
 def is_role(local: str, lists: DataLists) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from postroad.meaning.classify import MAX_TEXT
 from postroad.smtp.outcome import Phase
 from postroad.verify.judge import Reading, Step
 from postroad.verify.verdict import Judgement, reply_lines
@@ -27,6 +28,8 @@ class Welcome:
     refusal: Step | None = None
     troubles: int = 0
     """Sessions in which it showed that it does not want us."""
+    is_suspect: bool = False
+    """It showed that it does not want us, and has accepted nobody since: its refusals may be meant for us (V-06)."""
     _last_trouble: Step | None = None
     _blocks: int = 0
     _since: float | None = None
@@ -43,6 +46,10 @@ class Welcome:
         if any(_is_hearing(step, reading) for step, reading in heard):
             self._blocks, self._since, self._last = 0, None, None
         troubles = [(step, reading) for step, reading in heard if is_trouble(step, reading)]
+        if any(is_accusation(step, reading) for step, reading in troubles):
+            self.is_suspect = True
+        elif any(reading.judgement is Judgement.DELIVERABLE for _, reading in heard):
+            self.is_suspect = False
         if not troubles:
             self._note_silence([step for step, _ in heard], now, wait_s)
             return
@@ -77,6 +84,12 @@ class Welcome:
 def is_trouble(step: Step, reading: Reading) -> bool:
     """Whether the site shows by that answer that it does not want us, or not now: a block, a rate, any 421 (V-09)."""
     return reading.reason in _TROUBLE or (step.reply is not None and step.reply.code == 421)
+
+
+def is_accusation(step: Step, reading: Reading) -> bool:
+    """Whether a trouble is about who asks; «too many errors» is about what was asked, and makes nobody lie."""
+    said = step.reply
+    return is_trouble(step, reading) and not (said is not None and "error" in said.text[:MAX_TEXT].lower())
 
 
 def is_silence(step: Step) -> bool:
