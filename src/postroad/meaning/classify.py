@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Literal
 
 from postroad.meaning.backoff import retry_hint
@@ -36,6 +37,8 @@ __all__ = [
 
 MAX_TEXT = 1500
 """Characters of a reply that rules look at."""
+READINGS_KEPT = 1000
+"""Replies whose reading is remembered: one is read several times on the way from the wire to a verdict."""
 _STATUS_WITHIN = re.compile(r"(?<![\w.])([245])\.([0-9]{1,2})\.([0-9]{1,3})(?![\w.]*[0-9])")
 
 
@@ -124,6 +127,7 @@ def classify_text(
     return _read(phase, None, status, text[:MAX_TEXT], provider)
 
 
+@lru_cache(maxsize=READINGS_KEPT)
 def _read(phase: Phase, code: int | None, status: EnhancedStatus | None, text: str, provider: str | None) -> Meaning:
     status = status or _status_within(code, text)
     if code is None and status is not None and status.cls == 2:

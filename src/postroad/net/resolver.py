@@ -19,6 +19,9 @@ import pycares
 
 from postroad.clock import Clock, SystemClock
 
+ARES_TRIES = 6
+"""c-ares learns how fast a server is and waits for a question as little as 0.25 s, each time twice as long: with two
+tries it would give up after 0.6 s, whatever time it was given."""
 MAX_MX = 500
 """MX records read of one answer (H-09)."""
 MAX_ADDRESSES = 32
@@ -100,7 +103,7 @@ class DnsResolver:
         cache_size: int = 10_000,
         max_ttl_s: float = 3600.0,
         negative_ttl_s: float = 60.0,
-        concurrency: int = 500,
+        concurrency: int = 100,
         clock: Clock | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
@@ -119,7 +122,7 @@ class DnsResolver:
     def _new_channel(self) -> _Channel:
         nameservers = [self._nameserver] if self._nameserver else None
         try:
-            dns = aiodns.DNSResolver(nameservers=nameservers, timeout=self._timeout_s, tries=self._tries, lookups="b")
+            dns = aiodns.DNSResolver(nameservers=nameservers, timeout=self._timeout_s, tries=ARES_TRIES, lookups="b")
         except pycares.AresError:
             raise ValueError(f"{self._nameserver!r} is no DNS server: write ADDRESS:PORT") from None
         return _Channel(dns)
@@ -187,7 +190,10 @@ class DnsResolver:
         channel.asked += 1
         channel.pending += 1
         try:
-            return await channel.dns.query_dns(name, kind)
+            async with asyncio.timeout(self._timeout_s * self._tries):
+                return await channel.dns.query_dns(name, kind)
+        except TimeoutError:
+            raise aiodns.error.DNSError(aiodns.error.ARES_ETIMEOUT, "timeout while contacting dns servers") from None
         finally:
             channel.pending -= 1
             if channel is not self._channel and not channel.pending:

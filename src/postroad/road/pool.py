@@ -115,6 +115,8 @@ class Pool:
         self._waiting = 0
         self._at_limit: deque[asyncio.Future[None]] = deque()
         self._down: OrderedDict[str, float] = OrderedDict()
+        self._maybe_idle: dict[SitePool, None] = {}
+        """Sites that had an idle connection since they were last looked at, the one of longest ago first."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._farewells: set[asyncio.Task[None]] = set()
 
@@ -232,6 +234,7 @@ class Pool:
             if not home.is_in_use and not home.throttle.connection_wait(self.now()):
                 if site != next(reversed(self._sites)):
                     del self._sites[site]
+                    self._maybe_idle.pop(home, None)
                 return
 
     async def _wait(self, home: SitePool, route: Route, recipients: int, *, is_first: bool) -> Connection | None:
@@ -289,10 +292,12 @@ class Pool:
                 return
 
     def _end_an_idle_one(self) -> None:
-        for home in self._sites.values():
+        while self._maybe_idle:
+            home = next(iter(self._maybe_idle))
             if home.idle:
                 self.end(home, home.idle.popleft().connection)
                 return
+            del self._maybe_idle[home]
 
     # Opening --------------------------------------------------------------------------------------------------
 
@@ -409,23 +414,27 @@ class Pool:
         home.call_next()
         self.wake_any()
 
-    def wake_sweeper(self) -> None:
-        """See to it that idle connections end in time."""
+    def note_idle(self, home: SitePool) -> None:
+        """The site has an idle connection: it may be ended for another site's sake, and ends in time."""
+        self._maybe_idle[home] = None
+        self._sweep_later()
+
+    def _sweep_later(self) -> None:
         if self._sweeper is None and not self.is_closing:
             self._sweeper = self._loop.call_later(1.0, self._sweep)
 
     def _sweep(self) -> None:
         self._sweeper = None
         now = self.now()
-        is_any_left = False
-        for home in list(self._sites.values()):
+        for home in list(self._maybe_idle):
             while home.idle and (
                 now - home.idle[0].since >= home.site.limits.idle_s or not home.idle[0].connection.is_open
             ):
                 self.end(home, home.idle.popleft().connection)
-            is_any_left = is_any_left or bool(home.idle)
-        if is_any_left:
-            self.wake_sweeper()
+            if not home.idle:
+                del self._maybe_idle[home]
+        if self._maybe_idle:
+            self._sweep_later()
 
     async def close(self) -> None:
         """End every idle connection by QUIT; those in use end when they are released."""
