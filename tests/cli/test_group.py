@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +67,64 @@ def test_a_fault_of_ours_is_one_sentence_and_no_traceback(tmp_path: Path) -> Non
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "postroad: RuntimeError: inner\\x1b reason (POSTROAD_DEBUG=1 shows where)\n"
+
+
+def interrupted(directory: Path, site: str, *arguments: str) -> tuple[int, str]:
+    """Ctrl-C after the command wrote a first line on standard output: its status, and standard error."""
+    (directory / "sitecustomize.py").write_text(site)
+    environment = {**os.environ, "PYTHONPATH": str(directory)}
+    command = [sys.executable, "-m", "postroad", *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("550 5.1.1 User unknown\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    return process.returncode, told
+
+
+def test_ctrl_c_while_replies_are_awaited_is_one_sentence_and_status_130(tmp_path: Path) -> None:
+    assert interrupted(tmp_path, "", "explain") == (130, "postroad: stopped\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["bounce", "-"], "postroad: stopped\n"),
+        (["suppress", "import", "-"], "postroad: stopped; before that, 0 rows were added\n"),
+        (["verify", "-"], "postroad: stopped; go on with --resume\n"),
+    ],
+    ids=["bounce", "suppress import", "verify"],
+)
+def test_ctrl_c_while_standard_input_is_read_is_one_sentence_and_status_130(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], sentence: str
+) -> None:
+    # Tells when standard input is read, which these commands do before they write anything.
+    site = (
+        "import sys, threading, time\n"
+        "def watch():\n"
+        "    main = threading.main_thread().ident\n"
+        "    reading = ('_octets', '_opened', '_copied', 'copyfileobj')\n"
+        "    while sys._current_frames()[main].f_code.co_name not in reading:\n"
+        "        time.sleep(0.001)\n"
+        "    print('ready', flush=True)\n"
+        "threading.Thread(target=watch, daemon=True).start()\n"
+    )
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert interrupted(tmp_path, site, *arguments) == (130, sentence)
+
+
+def test_ctrl_c_while_the_command_itself_is_loaded_is_quiet_and_status_130(tmp_path: Path) -> None:
+    site = (
+        "import builtins, time\n"
+        "load = builtins.__import__\n"
+        "def slow(name, *rest, **more):\n"
+        "    if name == 'click':\n"
+        "        print('ready', flush=True)\n"
+        "        time.sleep(30)\n"
+        "    return load(name, *rest, **more)\n"
+        "builtins.__import__ = slow\n"
+    )
+    assert interrupted(tmp_path, site, "--version") == (130, "")

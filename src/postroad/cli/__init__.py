@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
-from pathlib import Path
+STOPPED = 130
+"""Status after Ctrl-C, as shells have it."""
 
-import click
-from click.shell_completion import CompletionItem
+try:
+    import importlib
+    import os
+    import sys
+    from pathlib import Path
+    from typing import Any
 
-import postroad
+    import click
+    from click.shell_completion import CompletionItem
+
+    import postroad
+except KeyboardInterrupt:  # a Ctrl-C so soon that there is nothing yet to tell it with
+    raise SystemExit(STOPPED) from None
 
 COMMANDS = {
     "serve": ("postroad.cli.serve", "Run the mail server."),
@@ -41,6 +48,14 @@ class _LazyGroup(click.Group):
         command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Ctrl-C ends every command that says nothing better of it in one sentence, and with the status of shells."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("postroad: stopped", err=True)
+            sys.exit(STOPPED)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
@@ -65,6 +80,8 @@ def main() -> None:
     """The entry point: a fault of ours ends in one sentence, never in a traceback (POSTROAD_DEBUG=1 shows it)."""
     try:
         group(prog_name="postroad")
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
     except Exception as error:
         if os.environ.get("POSTROAD_DEBUG"):
             raise

@@ -13,6 +13,7 @@ from typing import IO
 
 import click
 
+from postroad.cli import STOPPED
 from postroad.cli.settings import fact_store, fail
 from postroad.cli.suppress_lists import (
     CAUSES,
@@ -80,7 +81,7 @@ def command() -> None:
 
     `postroad verify` never asks about an address that is on it, or whose domain is, and says why: do_not_mail (a
     complaint, a spam trap, a decision of yours), opt_out (its owner wants no mail), blocked_domain, bounced. Capital
-    and small letters are the same.
+    and small letters are the same, and so are all spellings of a mailbox whose provider's rules are known.
     """
 
 
@@ -111,10 +112,12 @@ def add(names: tuple[str, ...], cause: str | None, note: str, state: Path | None
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @_state
 def remove(names: tuple[str, ...], state: Path | None) -> None:
-    """Take addresses or domains off the list. Status 1 where one was not on it."""
+    """Take addresses or domains off the list, in every spelling of a mailbox. Status 1 where one was not on it."""
     wanted = _names(names)
     with fact_store(state) as facts:
-        gone = [name for name in wanted if facts.release(name)]
+        gone = facts.suppressed(wanted)
+        for name in wanted:
+            facts.release(name)
         bounced = _bounced(facts, wanted)
     for name in gone:
         click.echo(f"{escaped(name)}: off the list")
@@ -148,7 +151,7 @@ def check_names(names: tuple[str, ...], state: Path | None) -> None:
         entry = entries.get(name) or entries.get(_domain(name))
         told = "may be mailed"
         if entry is not None:
-            whose = "" if entry.name == name else f"its domain {entry.name} is on the list: "
+            whose = "" if entry.name == name else f"its {_kind(entry.name)} {entry.name} is on the list: "
             told = whose + _told(str(entry.cause), entry.added_at, entry.note)
         elif name in bounced:
             told = _told("mail came back", bounced[name].at, bounced[name].said)
@@ -160,6 +163,11 @@ def check_names(names: tuple[str, ...], state: Path | None) -> None:
 
 def _domain(name: str) -> str:
     return name.rpartition("@")[2]
+
+
+def _kind(name: str) -> str:
+    """What the name of an entry is to another spelling of it, or to an address at it."""
+    return "mailbox" if "@" in name else "domain"
 
 
 def _told(why: str, since: float, words: str) -> str:
@@ -252,6 +260,9 @@ def import_list(name: str, column: str | None, encoding: str | None, cause: str 
             fail(f"{name}: {error}" + (f"; before that, {_rows(added)} were added" if added else ""))
         except OSError as error:
             fail(f"{name} cannot be read: {error.strerror}")
+        except KeyboardInterrupt:
+            click.echo(f"postroad: stopped; before that, {_rows(added)} were added", err=True)
+            sys.exit(STOPPED)
     if bad > BAD_ROWS_TOLD:
         click.echo(f"postroad: {bad - BAD_ROWS_TOLD:,} more rows were left out", err=True)
     if not added and not bad:
