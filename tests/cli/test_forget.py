@@ -75,6 +75,29 @@ def test_it_stays_on_the_suppression_list_unless_that_is_meant_too(tmp_path: Pat
     assert b"ann@example.org" not in octets(tmp_path)
 
 
+def test_v10_every_spelling_of_a_mailbox_is_forgotten_with_it(tmp_path: Path) -> None:
+    now = SystemClock().wall()
+    spellings = ["a.nn@gmail.com", "ANN@gmail.com", "ann+news@gmail.com", "a.n.n@googlemail.com"]
+    everybody = [*spellings, "joann@gmail.com", "a.nn@example.org"]
+    with ResultStore(tmp_path / "verify.db") as results:
+        run = results.open_run("list", now=now)
+        results.add_rows(run, [InputRow(number, one, one) for number, one in enumerate(everybody)])
+        results.add_rows(run, [InputRow(9, "bo@example.org", "bo@example.org", "or <an.n+shop@googlemail.com>")])
+    with FactStore(tmp_path / "facts.db") as facts:
+        facts.keep_verdicts(
+            CachedVerdict(address=one, found_at=now, expires_at=now + DAY_S, verdict="{}") for one in everybody
+        )
+    call("suppress", "add", "a.nn@gmail.com", "--state", tmp_path)
+    done = forget(tmp_path, "ann@gmail.com")
+    assert done.out.startswith("ann@gmail.com: 4 rows of lists and 4 facts removed; it stays on the suppression list")
+    assert call("suppress", "check", "ann@gmail.com", "--state", tmp_path).status == 1
+    done = forget(tmp_path, "Ann+x@googlemail.com", "--suppressed")
+    assert done.out.endswith("0 facts removed, and its entry on the suppression list\n")
+    left = octets(tmp_path)
+    assert not [one for one in (*spellings, "an.n+shop") if one.lower().encode() in left.replace(b"joann@", b"")]
+    assert b"joann@gmail.com" in left and b"a.nn@example.org" in left and b"bo@example.org" in left
+
+
 def test_v10_what_is_old_goes(tmp_path: Path) -> None:
     now = SystemClock().wall()
     with ResultStore(tmp_path / "verify.db") as results:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.calls import Done, call
+from cli.test_bounce import came_back
 from cli.test_verify import running
 from postroad.cli.suppress_lists import csv_lines, entries_of, reader_of, suppressed_name
 from postroad.smtp.address import Address
@@ -60,7 +61,7 @@ def test_what_is_on_the_list_is_never_asked_about_and_the_verdict_says_why(tmp_p
 
 
 def test_the_usual_cause_is_do_not_mail_for_an_address_and_blocked_domain_for_a_domain(state: State) -> None:
-    done = state.suppress("add", "ann@example.org", "@Bücher.example", "example.net.", "[192.0.2.1]")
+    done = state.suppress("add", "ann@example.org", "@Bücher.example", "Example.net", "[192.0.2.1]")
     assert done.status == 0 and not done.err
     assert state.listed() == {
         "ann@example.org": "do_not_mail",
@@ -97,6 +98,9 @@ def test_remove_says_what_was_not_there_with_status_1(state: State) -> None:
         (["add", "ann"], "'ann' is neither an address nor a domain: an address has an @, and a domain has a dot"),
         (["add", "a@b@example.org"], "is neither an address nor a domain"),
         (["add", "192.0.2.1"], "an IP address must stand in brackets"),
+        (["add", "example.net."], "'example.net.' is no domain name"),
+        (["add", "ann@example.net."], "'example.net.' is no domain name"),
+        (["add", "[192.0.2]"], "is no address literal"),
         (["add", ""], "there is no address and no domain"),
         (["add", "x" * 2000 + "@example.org"], "longer than 1000 characters"),
         (["add", "ann\x1b[31m@example.org"], "neither an address"),
@@ -241,6 +245,71 @@ def test_of_a_damaged_file_what_was_read_is_added(state: State, tmp_path: Path) 
     assert done.status == 1
     assert f"before that, {len(state.listed()):,} rows were added" in done.sentence
     assert len(state.listed()) > 1000
+
+
+# One mailbox, whatever the spelling -----------------------------------------------------------------------------------
+
+SPELLINGS = ["a.nn@gmail.com", "ann@gmail.com", "A.N.N@gmail.com", "ann+news@gmail.com", "a.nn+x@googlemail.com"]
+
+
+@pytest.mark.parametrize("added", SPELLINGS)
+def test_who_is_on_the_list_may_not_be_mailed_under_any_spelling_of_the_mailbox(state: State, added: str) -> None:
+    state.suppress("add", added, "--cause", "opt_out")
+    done = state.suppress("check", *SPELLINGS)
+    told = done.out.splitlines()
+    assert done.status == 1 and len(told) == len(SPELLINGS) and all("opt_out since 2" in line for line in told)
+    name = added.lower()
+    for line in told:
+        assert line.startswith((f"{name}: opt_out", line.partition(":")[0] + f": its mailbox {name} is on the list: "))
+    assert state.suppress("check", "anna@gmail.com", "ann+news@example.org", "a.nn@example.org").status == 0
+
+
+def test_verify_asks_about_no_spelling_of_a_mailbox_that_is_on_the_list(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    state.suppress("add", "a.nn@gmail.com", "--cause", "opt_out")
+    with running(state.directory) as world:
+        done = world.verify(*SPELLINGS, "--format", "jsonl")
+        assert [json.loads(line)["reason"] for line in done.out.splitlines()] == ["opt_out"] * len(SPELLINGS)
+        assert not world.asked, "nobody was asked"
+
+
+def test_verify_knows_the_spellings_by_the_lists_it_is_given(tmp_path: Path) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    row = '[[provider]]\nkey = "own"\nname = "Own"\nkind = "mailbox"\ndomains = ["example.net"]\ntags = "+"\n'
+    (lists / "providers.toml").write_text(row)
+    state = State(tmp_path / "state")
+    state.suppress("add", "ann@example.net", "--cause", "opt_out")
+    with running(state.directory) as world:
+        assert "opt_out" in world.verify("ann+news@example.net", "--lists", lists).out
+        assert "opt_out" not in world.verify("ann+news@example.net").out
+
+
+@pytest.mark.parametrize("removed", SPELLINGS)
+def test_any_spelling_takes_the_mailbox_off_the_list(state: State, removed: str) -> None:
+    state.suppress("add", "a.nn@gmail.com", "ann+shop@googlemail.com", "bo@gmail.com")
+    done = state.suppress("remove", removed)
+    assert (done.status, done.out) == (0, f"{removed.lower()}: off the list\n")
+    assert state.listed() == {"bo@gmail.com": "do_not_mail"}
+    assert state.suppress("check", *SPELLINGS).status == 0
+
+
+def test_two_spellings_of_one_mailbox_are_taken_off_together(state: State) -> None:
+    state.suppress("add", "a.nn@gmail.com")
+    done = state.suppress("remove", "ann@gmail.com", "ann+news@gmail.com")
+    assert done.status == 0 and not done.err
+
+
+def test_a_bounce_of_one_spelling_counts_for_the_mailbox(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    file = came_back(tmp_path, "a.nn+news@gmail.com", remote=True)
+    call("bounce", file, "--learn", "--state", state.directory)
+    done = state.suppress("check", "ann@gmail.com", "Ann@googlemail.com", "bo@gmail.com")
+    assert done.status == 1
+    assert ["mail came back since" in line for line in done.out.splitlines()] == [True, True, False]
+    with running(state.directory) as world:
+        found = world.verify("ann@gmail.com", "--format", "jsonl")
+        assert json.loads(found.out)["reason"] == "bounced" and not world.asked
 
 
 # The names themselves ---------------------------------------------------------------------------------------------

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 import tempfile
 import threading
+import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 
 from postroad.store.facts import (
     ASKED_TOGETHER,
+    FILLED_TOGETHER,
     CachedVerdict,
     Cause,
     Delivered,
@@ -22,6 +26,7 @@ from postroad.store.facts import (
     Suppressed,
 )
 from postroad.store.spool import SpoolError
+from postroad.store.sqlite import _migrations, _statements
 
 NOW = 1_800_000_000.0
 
@@ -166,6 +171,102 @@ def test_v10_what_is_old_is_forgotten(store: FactStore) -> None:
     assert store.catch_all(["old.test", "new.test"], since=0.0).keys() == {"new.test"}
     assert store.deliveries(["joe@a.test", "eve@a.test"]).keys() == {"eve@a.test"}
     assert store.forget_before(now=NOW + 10, since=NOW + 1) == 1, "and verdicts by when they were found, too"
+
+
+# One mailbox, whatever the spelling ----------------------------------------------------------------------------------
+
+
+def mailbox_of(name: str) -> str:
+    """At one.test dots and what follows a + do not count."""
+    local, _, domain = name.lower().partition("@")
+    return f"{local.partition('+')[0].replace('.', '')}@{domain}" if domain == "one.test" else name.lower()
+
+
+@pytest.fixture
+def knowing(tmp_path: Path) -> Iterator[FactStore]:
+    with FactStore(tmp_path / "facts.db", mailbox_of=mailbox_of) as made:
+        yield made
+
+
+def test_an_entry_counts_for_every_spelling_of_the_mailbox(knowing: FactStore) -> None:
+    knowing.suppress([suppressed("a.nn@one.test"), suppressed("two.test", Cause.BLOCKED_DOMAIN)])
+    asked = ["ann@one.test", "A.N.N+news@one.test", "ann@three.test", "two.test", "one.test", "ann@two.test"]
+    found = knowing.suppressed(asked)
+    assert {name: entry.name for name, entry in found.items()} == {
+        "ann@one.test": "a.nn@one.test",
+        "A.N.N+news@one.test": "a.nn@one.test",
+        "two.test": "two.test",
+    }
+
+
+def test_an_entry_of_the_very_spelling_comes_first_and_then_the_last_that_was_added(knowing: FactStore) -> None:
+    entries = [("a.nn@one.test", NOW), ("ann+x@one.test", NOW + 2), ("an.n@one.test", NOW + 1)]
+    knowing.suppress(Suppressed(name=name, cause=Cause.OPT_OUT, added_at=at) for name, at in entries)
+    found = knowing.suppressed(["a.nn@one.test", "ann@one.test"])
+    assert [entry.name for entry in found.values()] == ["a.nn@one.test", "ann+x@one.test"]
+
+
+def test_any_spelling_takes_all_entries_of_the_mailbox_off(knowing: FactStore) -> None:
+    knowing.suppress(suppressed(name) for name in ("a.nn@one.test", "ann+x@one.test", "bo@one.test", "one.test"))
+    assert knowing.release("an.n@one.test") is True and knowing.release("ann@one.test") is False
+    assert [one.name for one in knowing.suppressions()] == ["bo@one.test", "one.test"]
+
+
+def test_the_last_outcome_of_a_delivery_counts_for_the_mailbox(knowing: FactStore) -> None:
+    knowing.note_deliveries([delivered("a.nn@one.test", said="550 gone")])
+    assert knowing.deliveries(["ann+x@one.test", "bo@one.test"])["ann+x@one.test"].said == "550 gone"
+    knowing.note_deliveries([delivered("ann@one.test", DeliveryOutcome.DELIVERED, at=NOW + 1)])
+    found = knowing.deliveries(["a.nn@one.test", "ann+x@one.test"])
+    assert {one.outcome for one in found.values()} == {DeliveryOutcome.DELIVERED} and len(found) == 2
+
+
+def test_two_spellings_of_one_mailbox_that_came_back_are_one(knowing: FactStore) -> None:
+    for name in ("a.nn@one.test", "ann@one.test", "bo@one.test"):
+        knowing.note_deliveries([delivered(name, DeliveryOutcome.BOUNCED_LATER)])
+    assert knowing.bounced_later(["one.test"]) == {"one.test": 2}
+
+
+def test_v10_all_spellings_of_a_mailbox_are_forgotten(knowing: FactStore) -> None:
+    knowing.keep_verdicts([found("a.nn@one.test"), found("ANN+x@one.test"), found("joann@one.test")])
+    knowing.keep_verdicts([found("eve@a.test", '{"reply": "551 try <an.n+y@one.test>"}')])
+    knowing.note_deliveries([delivered("ann@one.test"), delivered("bo@one.test", said="550 for ann+z@one.test.")])
+    assert knowing.forget_address("an.n@one.test") == 3
+    assert knowing.verdicts(["a.nn@one.test", "ANN+x@one.test", "eve@a.test", "joann@one.test"], now=NOW).keys() == {
+        "joann@one.test"
+    }
+    assert {name: one.said for name, one in knowing.deliveries(["ann@one.test", "bo@one.test"]).items()} == {
+        "bo@one.test": ""
+    }
+
+
+@pytest.mark.parametrize("count", [0, 1, FILLED_TOGETHER, 2 * FILLED_TOGETHER + 1])
+def test_what_was_kept_before_mailboxes_were_is_found_by_every_spelling(tmp_path: Path, count: int) -> None:
+    names = [f"u.{number}@one.test" for number in range(count)]
+    with closing(sqlite3.connect(tmp_path / "facts.db", isolation_level=None)) as old:
+        for statement in _statements(_migrations("facts")[0]):
+            old.execute(statement)
+        old.executemany("INSERT INTO suppression VALUES (?, 'opt_out', 1, '')", [(name,) for name in names])
+        old.executemany("INSERT INTO delivery VALUES (?, 'one.test', 1, 'bounced', '')", [(name,) for name in names])
+        old.execute(f"PRAGMA application_id = {zlib.crc32(b'postroad facts') & 0x7FFFFFFF}")
+        old.execute("PRAGMA user_version = 1")
+    asked = [name.replace(".", "", 1) for name in names]
+    with FactStore(tmp_path / "facts.db", mailbox_of=mailbox_of) as store:
+        assert store.suppressed(asked).keys() == store.deliveries(asked).keys() == set(asked)
+
+
+def test_a_thousand_addresses_are_looked_up_by_few_statements_and_by_index(knowing: FactStore) -> None:
+    addresses = [f"u{number}@one.test" for number in range(1000)]
+    said: list[str] = []
+    knowing._connection.set_trace_callback(said.append)
+    knowing.suppressed(addresses)
+    knowing.deliveries(addresses)
+    knowing.bounced_later(["one.test"])
+    knowing._connection.set_trace_callback(None)
+    asked = [statement for statement in said if statement.startswith("SELECT")]
+    assert len(asked) == 2 * (2 + 2) + 1, "500 names each, by name and by mailbox"
+    with closing(sqlite3.connect(knowing.path)) as other:
+        plans = [row[3] for one in asked for row in other.execute(f"EXPLAIN QUERY PLAN {one}")]
+    assert plans and not [step for step in plans if "SCAN" in step]
 
 
 def test_several_threads_may_use_one_store(store: FactStore) -> None:

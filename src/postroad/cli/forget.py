@@ -15,6 +15,7 @@ from postroad.store.results import ResultStore
 from postroad.store.spool import SpoolBusy, SpoolError
 from postroad.verify.address import bare_text
 from postroad.verify.source import canonical
+from postroad.verify.traits import mailbox
 
 DAY_S = 86_400.0
 
@@ -38,8 +39,8 @@ def command(addresses: tuple[str, ...], days: float | None, suppressed: bool, st
     """Remove what verification knows: of each ADDRESS, or all that is old.
 
     Goes through the rows and results of lists, the verdicts kept to be used again, and what bounces told; the databases
-    are written anew, so that nothing of it stays in them. Capital and small letters are the same. What you had written
-    by --output, --split and --report is yours to remove.
+    are written anew, so that nothing of it stays in them. Capital and small letters are the same, and other spellings
+    of the same mailbox go too. What you had written by --output, --split and --report is yours to remove.
 
     An address stays on the suppression list, where you promised not to mail it, unless --suppressed is given.
     """
@@ -75,12 +76,12 @@ def _forget(directory: Path, addresses: list[str], days: float | None, *, is_sup
     if (directory / "verify.db").exists():
         with ResultStore(directory / "verify.db") as results:
             for address in addresses:
-                rows[address] = results.forget_address(address)
+                rows[address] = results.forget_address(address, mailbox_of=mailbox)
             if days is not None:
                 old_runs = results.forget_before(since)
             results.wipe()
     if (directory / "facts.db").exists():
-        with FactStore(directory / "facts.db") as store:
+        with FactStore(directory / "facts.db", mailbox_of=mailbox) as store:
             for address in addresses:
                 facts[address] = store.forget_address(address)
                 entries[address] = _entry(store, address, is_suppressed_too=is_suppressed_too)

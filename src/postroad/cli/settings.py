@@ -84,9 +84,10 @@ def fact_store(state: Path | None) -> Iterator[FactStore]:
     """The facts that `postroad verify` knows; what goes wrong with them ends the command in one sentence."""
     from postroad.store.facts import FactStore
     from postroad.store.spool import SpoolError
+    from postroad.verify.traits import mailbox
 
     try:
-        with FactStore(verify_state(state) / "facts.db") as facts:
+        with FactStore(verify_state(state) / "facts.db", mailbox_of=mailbox) as facts:
             yield facts
     except SpoolError as error:
         fail(str(error))

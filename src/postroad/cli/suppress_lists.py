@@ -1,8 +1,8 @@
 """The suppression list as text: what its names are, how a list of them is read, and how it is written.
 
-Names are kept in the verifier's canonical form, and in small letters: who wants no mail wants none to another spelling
-either. What is written is escaped before it reaches a terminal, and CSV is safe to open in a spreadsheet. Used by the
-suppress and bounce commands.
+Names are what the verifier takes for an address or a domain, in its canonical form and in small letters. What is
+written is escaped before it reaches a terminal, and CSV is safe to open in a spreadsheet. Used by the suppress and
+bounce commands.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import chain
 from typing import IO
 
 from postroad.events import escaped
-from postroad.smtp.address import Address, AddressError, parse_literal, to_a_labels
+from postroad.smtp.address import Address
 from postroad.store.facts import Cause, Suppressed
 from postroad.verify.address import MAX_TEXT, BadAddress, bare_text, check
 from postroad.verify.lines import ListError
@@ -27,6 +27,9 @@ MAX_NOTE_CHARS = 500
 """Of a longer note the beginning is kept."""
 COLUMNS = ("name", "cause", "added_at", "note")
 CAUSES = tuple(str(cause) for cause in Cause)
+_ANYBODY = "x"
+"""Stands before a domain, so that it is read as the domain of an address."""
+_DOTS = ".\u3002\uff0e\uff61"
 _FORMULA = ("=", "+", "-", "@")
 
 
@@ -41,18 +44,10 @@ def suppressed_name(text: str) -> str | BadAddress:
         return str(checked).lower() if isinstance(checked, Address) else checked
     if not domain:
         return BadAddress("there is no address and no domain")
-    try:
-        if domain.startswith("["):
-            return parse_literal(domain)
-        name = to_a_labels(domain.removesuffix("."))
-    except AddressError as error:
-        return BadAddress(str(error))
-    _, dot, last = name.rpartition(".")
-    if not dot:
+    if domain[0] != "[" and not any(dot in domain for dot in _DOTS):
         return BadAddress("an address has an @, and a domain has a dot")
-    if last.isdigit():
-        return BadAddress("the domain ends in a number: an IP address must stand in brackets, [192.0.2.1]")
-    return name
+    checked = check(f"{_ANYBODY}@{domain}")
+    return checked.domain if isinstance(checked, Address) else checked
 
 
 def entry_of(name: str, cause: str | None, note: str, added_at: float) -> Suppressed | BadAddress:

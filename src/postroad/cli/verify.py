@@ -8,6 +8,7 @@ is the command line; verify_run asks, verify_output writes.
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from postroad.store.facts import FactStore
 from postroad.store.spool import SpoolError
 from postroad.verify.data_lists import DataLists
 from postroad.verify.settings import VerifySettings
+from postroad.verify.traits import mailbox
 
 MAX_WAIT_S = 7 * 86_400.0
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -182,7 +184,7 @@ def command(subjects: tuple[str, ...], style: str | None, output: Path | None, *
     state = verify_state(options["state"])
     try:
         lists = DataLists.load(options["lists"])
-        with FactStore(state / "facts.db") as facts:
+        with FactStore(state / "facts.db", mailbox_of=partial(mailbox, lists=lists)) as facts:
             asking = Asking(
                 settings=_settings(options),
                 resolver=options["resolver"],

@@ -1,5 +1,6 @@
 """What is known of addresses and domains beyond one run: verdicts used again, suppression, outcomes of deliveries.
 
+Suppression and deliveries are found by every spelling of a mailbox: which these are, its opener says.
 Synchronous: call it in a thread; a lock lets one caller in at a time. Personal data goes by address or by age (V-10).
 Facts can be found again, so they are written without a sync for each. Raises SpoolError. Used by verify and by the
 suppress, bounce and verify commands.
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,8 @@ from postroad.store.sqlite import DatabaseSettings, explain, open_database, roll
 
 ASKED_TOGETHER = 500
 """Names looked up by one statement."""
+FILLED_TOGETHER = 1000
+"""Rows that get their mailbox in one transaction."""
 _SCHEMA = "facts"
 _SETTINGS = DatabaseSettings(synchronous="NORMAL", cache_kib=16 * 1024, checkpoint_pages=8000)
 
@@ -83,10 +86,18 @@ class Delivered:
 class FactStore:
     """Facts in one SQLite file (mode 0600), made where there is none."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, mailbox_of: Callable[[str], str] | None = None) -> None:
+        """`mailbox_of`: address → what is the same for all spellings of its mailbox. Without it, a name is found as it
+        is spelt, in capital or small letters."""
         self.path = path
+        self._mailbox_of = mailbox_of
         self._lock = threading.Lock()
         self._connection = open_database(path, _SCHEMA, _SETTINGS)
+        try:
+            self._fill_mailboxes()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -139,22 +150,38 @@ class FactStore:
 
     def suppress(self, entries: Iterable[Suppressed]) -> int:
         """Add them; one of the same name replaces the earlier. How many there were."""
-        rows = [(one.name, str(one.cause), one.added_at, one.note) for one in entries]
+        rows = [(one.name, str(one.cause), one.added_at, one.note, self._mailbox(one.name)) for one in entries]
         with self._transaction() as connection:
-            connection.executemany("INSERT OR REPLACE INTO suppression VALUES (?, ?, ?, ?)", rows)
+            connection.executemany(
+                "INSERT OR REPLACE INTO suppression (name, cause, added_at, note, mailbox) VALUES (?, ?, ?, ?, ?)", rows
+            )
         return len(rows)
 
     def release(self, name: str) -> bool:
-        """Take an entry off the list; whether it was there."""
+        """Take an entry off the list, with those of other spellings of its mailbox; whether there was one."""
         with self._transaction() as connection:
-            return bool(connection.execute("DELETE FROM suppression WHERE name = ?", (name,)).rowcount)
+            return bool(
+                connection.execute(
+                    "DELETE FROM suppression WHERE name = ? OR mailbox = ?", (name, self._mailbox(name))
+                ).rowcount
+            )
 
     def suppressed(self, names: Sequence[str]) -> dict[str, Suppressed]:
-        """Name → entry, of the addresses and domains that are on the list, as they stand or in small letters."""
+        """Name → entry, of the addresses and domains that are on the list: as they stand, in small letters, or under
+        another spelling of the mailbox (of several, the last that was added)."""
         wanted = list(dict.fromkeys(chain.from_iterable((name, name.lower()) for name in names)))
-        rows = self._by_names("SELECT name, cause, added_at, note FROM suppression WHERE ?1 = ?1", "name", wanted, 0)
-        found = {name: _suppressed(name, *rest) for name, *rest in rows}
-        entries = ((name, found.get(name) or found.get(name.lower())) for name in names)
+        statement = "SELECT {}, name, cause, added_at, note FROM suppression WHERE ?1 = ?1"
+        rows = self._by_names(statement.format("name"), "name", wanted, 0)
+        found = {name: _suppressed(*rest) for name, *rest in rows}
+        mailboxes = self._mailboxes(name for name in names if name not in found and name.lower() not in found)
+        alike: dict[str, Suppressed] = {}
+        for mailbox, *rest in self._by_names(statement.format("mailbox"), "mailbox", _distinct(mailboxes), 0):
+            entry = _suppressed(*rest)
+            if mailbox not in alike or alike[mailbox].added_at < entry.added_at:
+                alike[mailbox] = entry
+        entries = (
+            (name, found.get(name) or found.get(name.lower()) or alike.get(mailboxes.get(name, ""))) for name in names
+        )
         return {name: entry for name, entry in entries if entry is not None}
 
     def suppressions(self) -> Iterator[Suppressed]:
@@ -176,37 +203,49 @@ class FactStore:
 
     def note_deliveries(self, deliveries: Iterable[Delivered]) -> None:
         """Note what became of messages; a verdict that says otherwise is forgotten."""
-        rows = [(one.address, one.domain, one.at, str(one.outcome), one.said) for one in deliveries]
+        rows = [
+            (one.address, one.domain, one.at, str(one.outcome), one.said, self._mailbox(one.address))
+            for one in deliveries
+        ]
         with self._transaction() as connection:
-            connection.executemany("INSERT OR REPLACE INTO delivery VALUES (?, ?, ?, ?, ?)", rows)
+            connection.executemany(
+                "INSERT OR REPLACE INTO delivery (address, domain, at, outcome, said, mailbox)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                rows,
+            )
             connection.executemany("DELETE FROM verdict WHERE address = ?", [(row[0],) for row in rows])
 
     def deliveries(self, addresses: Sequence[str]) -> dict[str, Delivered]:
-        """Address → the last outcome, of those that mail was sent to."""
-        found = self._by_names(
-            "SELECT address, domain, at, outcome, said FROM delivery WHERE ?1 = ?1", "address", addresses, 0
-        )
-        return {
-            address: Delivered(address=address, domain=domain, at=at, outcome=DeliveryOutcome(outcome), said=said)
-            for address, domain, at, outcome, said in found
-        }
+        """Address → the last outcome, of those that mail was sent to, under any spelling of the mailbox."""
+        statement = "SELECT {}, address, domain, at, outcome, said FROM delivery WHERE ?1 = ?1"
+        named = self._by_names(statement.format("address"), "address", addresses, 0)
+        found = {address: _delivered(*rest) for address, *rest in named}
+        mailboxes = self._mailboxes(addresses)
+        alike: dict[str, Delivered] = {}
+        for mailbox, *rest in self._by_names(statement.format("mailbox"), "mailbox", _distinct(mailboxes), 0):
+            one = _delivered(*rest)
+            if mailbox not in alike or alike[mailbox].at < one.at:
+                alike[mailbox] = one
+        for address, mailbox in mailboxes.items():
+            last = alike.get(mailbox)
+            if last is not None and (address not in found or found[address].at < last.at):
+                found[address] = last
+        return found
 
     def bounced_later(self, domains: Sequence[str]) -> dict[str, int]:
-        """Domain → addresses whose mail it took and then sent back."""
-        statement = "SELECT domain, count(*) FROM delivery WHERE outcome = ?1"
+        """Domain → mailboxes whose mail it took and then sent back."""
+        statement = "SELECT domain, count(DISTINCT coalesce(mailbox, address)) FROM delivery WHERE outcome = ?1"
         return dict(self._by_names(statement, "domain", domains, "bounced_later", "GROUP BY 1"))
 
     # Forgetting -----------------------------------------------------------------------------------------------
 
     def forget_address(self, address: str) -> int:
-        """Remove what is known of an address, in capital or small letters, but for its place on the suppression list;
-        how many facts. Facts about others that mention it go too."""
+        """Remove what is known of an address and of other spellings of its mailbox, but for its place on the
+        suppression list; how many facts. Facts about others that mention it go too."""
         with self._transaction() as connection:
-            know_mentions(connection, address)
-            removed = 0
-            for table in ("verdict", "delivery"):
-                statement = f"DELETE FROM {table} WHERE address = ? COLLATE NOCASE"  # noqa: S608 - names of ours
-                removed += connection.execute(statement, (address,)).rowcount
+            know_mentions(connection, address, self._mailbox_of or str.lower)
+            removed = connection.execute("DELETE FROM verdict WHERE is_spelling(address)").rowcount
+            removed += connection.execute("DELETE FROM delivery WHERE is_spelling(address)").rowcount
             connection.execute("DELETE FROM verdict WHERE mentions(verdict)")
             connection.execute("UPDATE delivery SET said = '' WHERE mentions(said)")
         return removed
@@ -226,6 +265,30 @@ class FactStore:
             wipe(self._connection, self.path)
 
     # ----------------------------------------------------------------------------------------------------------
+
+    def _mailbox(self, name: str) -> str | None:
+        """What the row of a name keeps beside it; a domain is its own."""
+        if self._mailbox_of is None:
+            return None
+        return self._mailbox_of(name) if "@" in name else name
+
+    def _mailboxes(self, names: Iterable[str]) -> dict[str, str]:
+        """Address → mailbox, of the addresses among the names; nothing where mailboxes are not known."""
+        mailbox_of = self._mailbox_of
+        return {} if mailbox_of is None else {name: mailbox_of(name) for name in names if "@" in name}
+
+    def _fill_mailboxes(self) -> None:
+        """Rows from before mailboxes were kept get theirs, once."""
+        if self._mailbox_of is None:
+            return
+        for table, column in (("suppression", "name"), ("delivery", "address")):
+            wanted = f"SELECT {column} FROM {table} WHERE mailbox IS NULL LIMIT {FILLED_TOGETHER}"  # noqa: S608 - ours
+            filled = f"UPDATE {table} SET mailbox = ? WHERE {column} = ?"  # noqa: S608 - ours
+            names = [""]
+            while names:
+                with self._transaction() as connection:
+                    names = [name for (name,) in connection.execute(wanted)]
+                    connection.executemany(filled, [(self._mailbox(name), name) for name in names])
 
     def _by_names(
         self, statement: str, column: str, names: Sequence[str], value: object, end: str = ""
@@ -250,6 +313,14 @@ class FactStore:
             except BaseException:
                 roll_back(connection)
                 raise
+
+
+def _distinct(mailboxes: dict[str, str]) -> list[str]:
+    return list(dict.fromkeys(mailboxes.values()))
+
+
+def _delivered(address: str, domain: str, at: float, outcome: str, said: str) -> Delivered:
+    return Delivered(address=address, domain=domain, at=at, outcome=DeliveryOutcome(outcome), said=said)
 
 
 def _suppressed(name: str, cause: str, added_at: float, note: str) -> Suppressed:

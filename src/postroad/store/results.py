@@ -24,7 +24,7 @@ from postroad.store.spool import SpoolError
 from postroad.store.sqlite import DatabaseSettings, explain, open_database, roll_back, wipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import Self
 
@@ -255,16 +255,15 @@ class ResultStore:
                 self._forget(connection, number)
         return len(old)
 
-    def forget_address(self, address: str) -> int:
-        """Remove an address, in capital or small letters, with its rows from every run; how many rows.
+    def forget_address(self, address: str, *, mailbox_of: Callable[[str], str] = str.lower) -> int:
+        """Remove an address with its rows from every run; how many rows. Addresses of which `mailbox_of` makes the same
+        are other spellings of it, and go too.
 
         Rows of other addresses that mention it in another column lose their own columns, and verdicts of others that
         mention it (as what was meant) are removed, so that they are asked about again when the run goes on."""
         with self._transaction() as connection:
-            know_mentions(connection, address)
-            numbers = connection.execute(
-                "SELECT id, run FROM address WHERE address = ? COLLATE NOCASE", (address,)
-            ).fetchall()
+            know_mentions(connection, address, mailbox_of)
+            numbers = connection.execute("SELECT id, run FROM address WHERE is_spelling(address)").fetchall()
             removed = 0
             for number, run in numbers:
                 rows = connection.execute("DELETE FROM input WHERE address = ?", (number,)).rowcount
