@@ -242,6 +242,62 @@ def test_text_decides_over_code(line: str, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("rcpt 554 5.7.1 <a@example.org>: Recipient address rejected: Access denied", Kind.POLICY_CONTENT),
+        ("rcpt 554 5.7.1 <a@example.org>: Recipient address rejected: Blocked by policy", Kind.POLICY_CONTENT),
+        ("rcpt 554 5.7.1 <a@example.org>: Recipient address rejected: Blocked", Kind.POLICY_CONTENT),
+        ("rcpt 554 5.7.1 <a@example.org>: Recipient address rejected: No.", Kind.POLICY_CONTENT),
+        ("rcpt 554 5.7.1 Recipient address rejected: Access denied for your host", Kind.BLOCKED_REPUTATION),
+        ("rcpt 550 User unknown - harvest attack detected", Kind.BLOCKED_REPUTATION),
+        ("rcpt 550 Directory harvest attack: user unknown", Kind.BLOCKED_REPUTATION),
+        ("rcpt 550 Recipient unknown; 192.0.2.1 is blocked", Kind.BLOCKED_REPUTATION),
+        ("rcpt 550 Invalid recipient or not authorised to send to it", Kind.UNCLEAR),
+        ("rcpt 550 Mailbox unavailable or access denied", Kind.UNCLEAR),
+        ("rcpt 550 unknown user or greylisted", Kind.UNCLEAR),
+        ("rcpt 450 unknown user or greylisted", Kind.GREYLISTED),
+        ("rcpt 450 user unknown in relay table: temporary lookup failure", Kind.SYSTEM_TEMPORARY),
+        ("rcpt 550 user unknown in relay table: temporary lookup failure", Kind.SYSTEM_TEMPORARY),
+        ("rcpt 550 5.1.1 No such user: LDAP server not reachable", Kind.SYSTEM_TEMPORARY),
+        ("rcpt 550 5.1.2 Host unknown: SERVFAIL", Kind.SYSTEM_TEMPORARY),
+        ("rcpt - failed, 5.1.2, host unknown: SERVFAIL", Kind.SYSTEM_TEMPORARY),
+        ("rcpt 550 5.1.1 Sender verify failed: user unknown", Kind.POLICY_CONTENT),
+        ("rcpt 550 The user has blocked your address", Kind.POLICY_CONTENT),
+        ("rcpt 550 Account has sent too many messages: blocked", Kind.RATE_LIMITED),
+    ],
+)
+def test_v02_another_reason_beside_a_mailbox_condemns_nobody(line: str, kind: Kind) -> None:
+    meaning = meaning_of_example(line)
+    assert meaning.kind is kind
+    assert meaning.mailbox == "unknown"
+    assert not meaning.suppress
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("rcpt 550 5.4.1 <a@example.org>: Recipient address rejected: Access denied", Kind.MAILBOX_UNKNOWN),
+        ("rcpt 550 5.7.1 User unknown: access denied", Kind.MAILBOX_UNKNOWN),
+        ("rcpt 550 Invalid recipient (directory harvest attack prevention)", Kind.MAILBOX_UNKNOWN),
+        ("rcpt 550 User unknown. Repeated attempts will be treated as harvest attempts", Kind.MAILBOX_UNKNOWN),
+        ("rcpt 550 5.1.1 No such user in the directory; delivery failed", Kind.MAILBOX_UNKNOWN),
+        ("rcpt 550 User not found in the database", Kind.MAILBOX_UNKNOWN),
+        ("rcpt 550 5.1.1 LDAP lookup: user does not exist", Kind.MAILBOX_UNKNOWN),
+        ("rcpt 550 Mailbox not found or inactive", Kind.MAILBOX_UNKNOWN),
+        ("rcpt 550 Recipient verification failed: user unknown", Kind.MAILBOX_UNKNOWN),
+        ("rcpt 550 Endereço inválido: rejeitado", Kind.MAILBOX_UNKNOWN),
+        ("rcpt 550 User account blocked", Kind.MAILBOX_DISABLED),
+        ("rcpt 550 5.7.1 Recipient address rejected: account is suspended", Kind.MAILBOX_DISABLED),
+        ("rcpt 550 5.1.2 Host unknown (name server: host not found)", Kind.DOMAIN_UNKNOWN),
+    ],
+)
+def test_a_mailbox_that_is_missing_is_missing_whatever_stands_beside_it(line: str, kind: Kind) -> None:
+    meaning = meaning_of_example(line)
+    assert meaning.kind is kind
+    assert meaning.suppress
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "rcpt 550 5.1.1 User unknown; help: https://www.blocklist.example/spamhaus?ip=192.0.2.1",
