@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from postroad.cli import STOPPED
 from postroad.cli.settings import fail
-from postroad.cli.verify_output import Output, grouped
+from postroad.cli.verify_output import NotWritten, Output, grouped
 from postroad.clock import SystemClock
 from postroad.events import escaped
 from postroad.net.proxy import proxy_name
@@ -62,8 +63,6 @@ if TYPE_CHECKING:
 FEW = 50
 """Rows of a list that are shown as a table where nobody asked for a file."""
 BAD_ROWS_TOLD = 20
-STOPPED = 130
-"""Status after Ctrl-C, as shells have it."""
 PORT_CLOSED = 3
 """Status when nobody could be reached at all."""
 TOLD_EVERY_S = 15.0
@@ -166,16 +165,16 @@ def verify_few(addresses: tuple[str, ...], asking: Asking, output: Output) -> No
     source = MemorySource(addresses)
     began = datetime.now(UTC)
     progress = Progressing(len(addresses), 0, is_shown=False)
+    job = asking.run(source, progress, len(addresses))
     try:
-        job = asking.run(source, progress, len(addresses))
-    except KeyboardInterrupt:
-        sys.exit(STOPPED)
-    output.write(lambda: map(judged, source.verdicts()), OwnColumns(), is_table=True)
-    if output.report is not None:
-        found = list(source.distinct())
-        counts = RunCounts(rows=len(addresses), addresses=len(found), pending=0, by_state=dict(job.counts))
-        told = _summary("addresses", began, counts, asking, progress, job, found, output.name)
-        output.write_report(told, found)
+        output.write(lambda: map(judged, source.verdicts()), OwnColumns(), is_table=True)
+        if output.report is not None:
+            found = list(source.distinct())
+            counts = RunCounts(rows=len(addresses), addresses=len(found), pending=0, by_state=dict(job.counts))
+            told = _summary("addresses", began, counts, asking, progress, job, found, output.name)
+            output.write_report(told, found)
+    except NotWritten as error:
+        fail(f"{error}; choose another place by {error.option}, and ask again")
     if job.is_port_closed:
         sys.exit(PORT_CLOSED)
     if job.is_stopping:
@@ -200,15 +199,17 @@ class ListOptions:
 
 def verify_list(name: str, asking: Asking, output: Output, options: ListOptions) -> None:
     """Take the list in, ask about it, and write what was found beside its own columns."""
-    output.check()
+    output.check(name)
     now = SystemClock().wall()
     try:
         with ExitStack() as stack:
             file = stack.enter_context(_opened(name))
             store = stack.enter_context(ResultStore(options.state / "verify.db"))
             store.forget_before(now - options.keep_days * DAY_S)
-            run = _find_run(store, file, options, now=now)
-            stack.enter_context(_owned(store, run))
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            stack.enter_context(_owned(store, digest))
+            run = _find_run(store, digest, options, now=now)
             if not run.has_all_input:
                 _read_list(store, run, file, options)
             counts = store.counts(run)
@@ -229,6 +230,11 @@ def verify_list(name: str, asking: Asking, output: Output, options: ListOptions)
                 click.echo(line, err=True)
     except (ListError, SpoolError) as error:
         fail(f"{name}: {error}" if isinstance(error, ListError) else str(error))
+    except NotWritten as error:
+        rest = "writes them, and asks nobody again" if not counts.pending else "writes them, and asks for the rest"
+        fail(f"{error}; the results are kept, and the same command with --resume {error.option} ELSEWHERE {rest}")
+    except BrokenPipeError:
+        raise  # nobody listens any more, which is no fault of the list
     except OSError as error:
         fail(f"{error.filename or name}: {error.strerror}")
     except KeyboardInterrupt:
@@ -267,10 +273,8 @@ def _copied(stream: io.BufferedIOBase) -> Iterator[io.BufferedIOBase]:
         yield cast(io.BufferedIOBase, copy)  # what it is at runtime, though typeshed only says IO
 
 
-def _find_run(store: ResultStore, file: io.BufferedIOBase, options: ListOptions, *, now: float) -> Run:
+def _find_run(store: ResultStore, digest: str, options: ListOptions, *, now: float) -> Run:
     """A new run; or with --resume the last one of the same content, whatever the file was called then."""
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-    file.seek(0)
     encoding = f" {options.encoding}" if options.encoding else ""
     prefix = f"{digest}:{options.column or ''}{encoding}:"
     earlier = [run for run in store.runs() if run.key.startswith(prefix)]
@@ -284,12 +288,14 @@ def _find_run(store: ResultStore, file: io.BufferedIOBase, options: ListOptions,
 
 
 @contextmanager
-def _owned(store: ResultStore, run: Run) -> Iterator[None]:
-    """Meanwhile this process alone works on the run: two would ask everybody twice."""
+def _owned(store: ResultStore, digest: str) -> Iterator[None]:
+    """Meanwhile this process alone works on lists of that content: two would ask everybody twice."""
     try:
-        lock = FileLock(store.path.with_name(f"run-{run.id}"))
-    except SpoolLocked as error:
-        raise SpoolError(f"another process works on this list already: {error}") from None
+        lock = FileLock(store.path.with_name(f"list-{digest[:32]}"))
+    except SpoolLocked:
+        raise SpoolError(
+            "another process works on this list already: wait until it ends, or stop it and go on with --resume"
+        ) from None
     try:
         yield
     finally:
