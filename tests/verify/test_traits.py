@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from postroad.smtp.address import Address, AddressError
 from postroad.verify.data_lists import DataLists
-from postroad.verify.traits import describe, suggest
+from postroad.verify.traits import describe, mailbox, suggest
 from postroad.verify.verdict import Traits
 
 LISTS = DataLists.load()
@@ -144,3 +144,24 @@ def test_describe_never_raises_and_normalising_twice_changes_nothing(local: str,
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_describe_bears_addresses_that_no_parser_gave(local: str, domain: str) -> None:
     describe(Address(local, domain), LISTS)
+
+
+@pytest.mark.parametrize(
+    "spelling", ["ann@gmail.com", "A.N.N@gmail.com", "a.nn+news@googlemail.com", '"ann"@gmail.com']
+)
+def test_all_spellings_of_a_mailbox_stand_for_one(spelling: str) -> None:
+    assert mailbox(spelling) == "ann@gmail.com"
+
+
+@pytest.mark.parametrize(
+    "name", ["a.nn+news@example.org", "example.org", "gmail.com", "[192.0.2.1]", "no address", "@gmail.com"]
+)
+def test_where_no_rule_is_known_a_name_stands_for_itself(name: str) -> None:
+    assert mailbox(name) == mailbox(name.upper()) == name
+
+
+@example("\u212a.x", "@gmail.com")  # the Kelvin sign, whose small letter is a k
+@given(st.text(max_size=30), st.sampled_from(["@gmail.com", "@googlemail.com", "@example.org", ""]))
+def test_what_stands_for_a_mailbox_stands_for_itself(local: str, domain: str) -> None:
+    once = mailbox(local + domain)
+    assert mailbox(once) == once

@@ -51,12 +51,15 @@ def normalised(address: Address, lists: DataLists) -> str:
 
 def mailbox(name: str, lists: DataLists | None = None) -> str:
     """What stands for a mailbox, whatever the spelling of its address and its capital letters: `normalised` in small
-    ones. A domain, or what is no address, stands for itself."""
+    ones. `name`: an address in canonical form; a domain, or what is no address, stands for itself."""
+    known = lists or DataLists.load()
+    small = name.lower()
+    if small.rpartition("@")[2] not in known.providers.by_domain:
+        return small
     try:
-        address = Address.parse(name, smtputf8=True)
+        return normalised(Address.parse(small, smtputf8=True), known).lower()
     except AddressError:
-        return name.lower()
-    return normalised(address, lists or DataLists.load()).lower()
+        return small
 
 
 def is_role(local: str, lists: DataLists) -> bool:
