@@ -142,7 +142,10 @@ def test_c14_a_permanent_failure_comes_back_to_the_local_sender_as_a_dsn(world: 
         *("--auth", "PLAIN", "--auth-user", USER, "--auth-password", PASSWORD),
         *("--from", USER, "--to", "nobody@postfix.test", "--h-Subject", "to nobody"),
     )
-    report = world.server.wait_for_messages("dave", before + 1)[-1]
+    reports = world.server.wait_for_messages("dave", before + 1)
+    if not any("to nobody" in one.as_string() for one in reports):
+        reports = world.server.wait_for_messages("dave", before + 2)  # the first was that of another test's message
+    report = next(one for one in reports if "to nobody" in one.as_string())
     assert report.get_content_type() == "multipart/report"
     assert report["Return-Path"] == "<>"
     status = next(part for part in report.walk() if part.get_content_type() == "message/delivery-status")
@@ -151,7 +154,6 @@ def test_c14_a_permanent_failure_comes_back_to_the_local_sender_as_a_dsn(world: 
     assert fields["action"] == "failed"
     assert fields["status"] == "5.1.1"
     assert "User unknown" in fields["diagnostic-code"]
-    assert "to nobody" in report.as_string()
 
 
 def test_postroad_send_shows_the_dialogue_and_delivers(world: Internet, tmp_path: Path) -> None:
