@@ -103,13 +103,13 @@ def test_ctrl_c_while_standard_input_is_read_is_one_sentence_and_status_130(
 ) -> None:
     # Tells when standard input is read, which these commands do before they write anything.
     site = (
-        "import sys, threading, time\n"
+        "import os, sys, threading, time\n"
         "def watch():\n"
         "    main = threading.main_thread().ident\n"
         "    reading = ('_octets', '_opened', '_copied', 'copyfileobj')\n"
         "    while sys._current_frames()[main].f_code.co_name not in reading:\n"
         "        time.sleep(0.001)\n"
-        "    print('ready', flush=True)\n"
+        "    os.write(1, b'ready\\n')\n"  # without the lock of standard output, which the exit may want
         "threading.Thread(target=watch, daemon=True).start()\n"
     )
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
