@@ -12,7 +12,6 @@ from postroad.road.provider import (
     Provider,
     ProviderKind,
     Providers,
-    provider_of,
     providers,
     read_providers,
 )
@@ -46,7 +45,7 @@ from postroad.road.site import SiteBounds, SiteLimits, SitePresets
     ],
 )
 def test_a_host_tells_its_provider(host: str, key: str) -> None:
-    found = provider_of([host])
+    found = providers().of([host])
     assert found is not None
     assert found.key == key
 
@@ -66,20 +65,20 @@ def test_a_host_tells_its_provider(host: str, key: str) -> None:
     ],
 )
 def test_a_host_of_nobody_we_know_has_no_provider(host: str) -> None:
-    assert provider_of([host]) is None
+    assert providers().of([host]) is None
 
 
 def test_the_hosts_decide_and_the_domain_only_where_there_are_none() -> None:
-    by_domain = provider_of([], "gmail.com")
+    by_domain = providers().of([], "gmail.com")
     assert by_domain is not None
     assert by_domain.key == "gmail"
-    assert provider_of(["mx.example.org"], "gmail.com") is None
-    assert provider_of([], "example.org") is None
+    assert providers().of(["mx.example.org"], "gmail.com") is None
+    assert providers().of([], "example.org") is None
 
 
 @given(st.text(max_size=300))
 def test_any_text_may_be_asked_for_as_a_host(host: str) -> None:
-    provider_of([host])
+    providers().of([host])
 
 
 def test_no_name_belongs_to_two_providers() -> None:

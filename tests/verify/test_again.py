@@ -18,10 +18,10 @@ WAIT_S = 900.0
 
 
 def asked_again(
-    found: Step, times: int = 1, *, first: float = 0.0, now: float = 0.0, wait_s: float = WAIT_S, pause_s: float = 0.0
+    found: Step, times: int = 1, *, first: float = 0.0, now: float = 0.0, wait_s: float = WAIT_S
 ) -> float | None:
     waited = Waited(first, times)
-    return retry_in(found, read(found), waited, now=now, wait_s=wait_s, rng=random.Random(1), pause_s=pause_s)
+    return retry_in(found, read(found), waited, now=now, wait_s=wait_s, rng=random.Random(1))
 
 
 def schedule(found: Step, wait_s: float = WAIT_S) -> list[float]:
@@ -81,11 +81,6 @@ def test_trouble_is_tried_a_few_times_and_silence_once() -> None:
 def test_what_no_host_said_and_time_does_not_change_is_not_asked_again() -> None:
     for reason in ("private_address", "out_of_step", "smtputf8_needed", "blocked"):
         assert asked_again(step(reason=reason)) is None
-
-
-def test_a_site_that_is_left_alone_is_not_asked_before_its_pause_ends() -> None:
-    delay = asked_again(step(RATE), pause_s=500.0)
-    assert delay is not None and delay >= 500
 
 
 @given(

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from postroad.smtp.outcome import Phase
 from postroad.smtp.reply import Reply
+from postroad.verify.columns import OwnColumns
 from postroad.verify.judge import Known, Step, judge
-from postroad.verify.report import csv_lines, evidence_line, jsonl, summary
-from postroad.verify.tables import COLUMNS, safe_cell
+from postroad.verify.report import evidence_line, summary
+from postroad.verify.tables import COLUMNS, TEXT_FORMATS, judged, safe_cell
 from postroad.verify.verdict import Traits, Verdict
 
 HOSTILE = '=cmd|"/c calc"!A1\x1b[31m\r\nX-Forged: <b>yes</b>\u202e'
@@ -26,7 +27,7 @@ def verdict(address: str = "a@x.test", text: str = "OK") -> Verdict:
 
 
 def rows(*verdicts: Verdict) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO("".join(csv_lines(verdicts)))))
+    return list(csv.DictReader(io.StringIO("".join(TEXT_FORMATS["csv"](map(judged, verdicts), OwnColumns())))))
 
 
 def test_csv_has_a_header_and_a_row_for_each() -> None:
@@ -36,7 +37,7 @@ def test_csv_has_a_header_and_a_row_for_each() -> None:
 
 
 def test_jsonl_has_a_line_for_each() -> None:
-    lines = list(jsonl([verdict(), verdict("b@x.test")]))
+    lines = list(TEXT_FORMATS["jsonl"](map(judged, [verdict(), verdict("b@x.test")]), OwnColumns()))
     assert [json.loads(line)["address"] for line in lines] == ["a@x.test", "b@x.test"]
     assert all(line.endswith("\n") and line.count("\n") == 1 for line in lines)
 

@@ -171,11 +171,6 @@ def providers() -> Providers:
     return Providers(read_providers(text, "providers.toml"))
 
 
-def provider_of(hosts: Sequence[str], domain: str = "") -> Provider | None:
-    """Who of ours answers for a domain whose hosts are these, the most preferred first."""
-    return providers().of(hosts, domain)
-
-
 def read_providers(text: str, place: str) -> list[Provider]:
     """The rows of a file like providers.toml. Raises DataFileError."""
     try:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from postroad.store.mention import know_mentions
-from postroad.store.sqlite import DatabaseSettings, explain, open_database, roll_back, wipe
+from postroad.store.sqlite import DatabaseSettings, open_database, transaction, wipe
 
 ASKED_TOGETHER = 500
 """Names looked up by one statement."""
@@ -301,18 +301,8 @@ class FactStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            connection = self._connection
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                roll_back(connection)
-                raise explain(error, self.path) from error
-            except BaseException:
-                roll_back(connection)
-                raise
+        with self._lock, transaction(self._connection, self.path) as connection:
+            yield connection
 
 
 def _distinct(mailboxes: dict[str, str]) -> list[str]:

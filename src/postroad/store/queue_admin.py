@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from postroad.store.shards import find_shards
 from postroad.store.spool import Attempt, Queued, SpooledMessage, SpoolError
 from postroad.store.spool_rows import read_attempts, read_message, read_recipients, remove_empty
-from postroad.store.sqlite import DatabaseSettings, explain, is_row_fault, open_database, roll_back
+from postroad.store.sqlite import DatabaseSettings, explain, is_row_fault, open_database, transaction
 from postroad.store.sqlite_spool import SCHEMA
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class QueueAdmin:
         is tried again only when named. The number of recipients."""
         changed = 0
         for _, path, connection in self._shards:
-            with _explained(path), _transaction(connection):
+            with transaction(connection, path):
                 changed += connection.execute(
                     "UPDATE recipient SET due_at = 0 WHERE (due_at IS NOT NULL OR message_id = :message)"
                     " AND (:message IS NULL OR message_id = :message) AND (:domain IS NULL OR domain = :domain)",
@@ -192,7 +192,7 @@ class QueueAdmin:
         The number of recipients removed."""
         removed = 0
         for _, path, connection in self._shards:
-            with _explained(path), _transaction(connection):
+            with transaction(connection, path):
                 removed += connection.execute(
                     "DELETE FROM recipient WHERE message_id = :message AND (:local IS NULL OR local = :local)"
                     " AND (:domain IS NULL OR domain = :domain)",
@@ -253,14 +253,3 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise explain(error, path) from error
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        roll_back(connection)
-        raise

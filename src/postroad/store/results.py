@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from postroad.store.mention import know_mentions
 from postroad.store.spool import SpoolError
-from postroad.store.sqlite import DatabaseSettings, explain, open_database, roll_back, wipe
+from postroad.store.sqlite import DatabaseSettings, open_database, transaction, wipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -291,18 +291,8 @@ class ResultStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            connection = self._connection
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                roll_back(connection)
-                raise explain(error, self.path) from error
-            except BaseException:
-                roll_back(connection)
-                raise
+        with self._lock, transaction(self._connection, self.path) as connection:
+            yield connection
 
 
 def _add_batch(connection: sqlite3.Connection, run: int, rows: Sequence[InputRow]) -> int:

@@ -16,6 +16,7 @@ import fcntl
 import os
 import sqlite3
 import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Literal
@@ -177,6 +178,21 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connection]:
+    """All of it or nothing; the connection itself is handed in and out. Raises SpoolError for what SQLite says."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        roll_back(connection)
+        raise explain(error, path) from error
+    except BaseException:
+        roll_back(connection)
+        raise
 
 
 def roll_back(connection: sqlite3.Connection) -> None:

@@ -32,26 +32,23 @@ class Waited:
     """How often it was asked, the last time included."""
 
 
-def retry_in(
-    step: Step, reading: Reading, waited: Waited, *, now: float, wait_s: float, rng: Chance, pause_s: float = 0.0
-) -> float | None:
+def retry_in(step: Step, reading: Reading, waited: Waited, *, now: float, wait_s: float, rng: Chance) -> float | None:
     """Seconds until the address is asked again; None: what was heard is the last word.
 
-    `wait_s`: how long after its first asking an address may still be asked. `pause_s`: for so long its site is left
-    alone in any case.
+    `wait_s`: how long after its first asking an address may still be asked.
     """
     if reading.judgement is not Judgement.UNKNOWN:
         return None
     delay = _delay(step, reading, waited.times)
     if delay is None:
         return None
-    delay = max(delay * (1.0 + JITTER * rng.random()), pause_s)
+    delay *= 1.0 + JITTER * rng.random()
     left = waited.first_asked + wait_s - now
     if delay <= left:
         return delay
     # A delay that is only our own guess is cut short before the deadline rather than left out.
     is_guess = reading.meaning is None or reading.meaning.retry_after_s is None
-    is_cut = reading.reason == "greylisted" and is_guess and left >= max(LEAST_S, pause_s)
+    is_cut = reading.reason == "greylisted" and is_guess and left >= LEAST_S
     return left if is_cut else None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from postroad.road.provider import Answers
 from postroad.smtp.address import Address
 from postroad.verify.again import Waited, retry_in
 from postroad.verify.domain_facts import Choice, DomainFacts, made_up
@@ -67,7 +68,7 @@ class _Domain:
     facts: DomainFacts
     mx: tuple[str, ...] = ()
     provider: str = ""
-    answers: str = "honest"
+    answers: str = Answers.HONEST
     is_parked: bool = False
     is_asked: bool = False
     """Whether recipients made up by chance may be asked about."""
@@ -116,11 +117,17 @@ class Inquiry:
     # Domains --------------------------------------------------------------------------------------------------
 
     def open_domain(
-        self, domain: str, *, mx: tuple[str, ...], provider: str = "", answers: str = "honest", is_parked: bool = False
+        self,
+        domain: str,
+        *,
+        mx: tuple[str, ...],
+        provider: str = "",
+        answers: str = Answers.HONEST,
+        is_parked: bool = False,
     ) -> tuple[Item, ...]:
         """The way to a domain was found. What is to be asked about it, beside its addresses."""
         facts = self._facts.pop(domain, None) or DomainFacts()
-        is_asked = self._is_asking_at_random and answers == "honest" and not is_parked
+        is_asked = self._is_asking_at_random and answers == Answers.HONEST and not is_parked
         known = _Domain(facts, mx, provider, answers, is_parked, is_asked)
         self._domains[domain] = known
         if not is_asked:
@@ -176,7 +183,7 @@ class Inquiry:
             if item.id in asked.answers
         }
         distrusted = {item.id for item in asked.distrusted} | self._suspected(batch.site, readings)
-        self._note_site(batch.site, readings.values(), asked, now)
+        self._note_site(batch.site, readings.values(), now)
         is_refused = self.refusal(batch.site) is not None
         chance = _Drawn(self._rng.random())
         heard = [item for item in batch.items if item.id in readings]
@@ -221,7 +228,7 @@ class Inquiry:
             return set()
         return {number for number, (_, reading) in readings.items() if reading.judgement is Judgement.UNDELIVERABLE}
 
-    def _note_site(self, site: str, readings: Iterable[tuple[Answer, Reading]], asked: Asked, now: float) -> None:
+    def _note_site(self, site: str, readings: Iterable[tuple[Answer, Reading]], now: float) -> None:
         heard = [(answer.decided_by, reading) for answer, reading in readings]
         if site in self._sites or any(is_trouble(step, reading) or is_silence(step) for step, reading in heard):
             self._welcome(site).note_session(heard, now=now, wait_s=self._wait_s)

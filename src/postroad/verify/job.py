@@ -21,6 +21,7 @@ from postroad.net.dialogue import connect
 from postroad.net.resolver import Resolver
 from postroad.road.policy import TlsPolicy
 from postroad.road.pool import Pool, PoolSettings
+from postroad.road.provider import Answers, ProviderKind
 from postroad.road.route import Route, RouteFailure, Router
 from postroad.road.site import SiteLimits, SitePresets
 from postroad.road.throttle import Throttle
@@ -364,8 +365,8 @@ class Job:
             domain,
             mx=() if route.is_implicit else tuple(hosts),
             provider="" if provider is None else provider.key,
-            answers="honest" if provider is None else str(provider.answers),
-            is_parked=provider is not None and provider.kind == "parked",
+            answers=Answers.HONEST if provider is None else provider.answers,
+            is_parked=provider is not None and provider.kind is ProviderKind.PARKED,
         ):
             self._plan.add(item, is_first=True)
         key = f"{route.site.key} {self._lane_number(route)}" if self.settings.splits_sites else route.site.key

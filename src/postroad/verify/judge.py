@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from postroad.meaning.classify import Kind, Meaning, classify
+from postroad.road.provider import Answers
 from postroad.smtp.outcome import Phase
 from postroad.smtp.reply import Reply
 from postroad.verify.verdict import RANDOM_RULE, Evidence, Judgement, Traits, Verdict, reply_lines, utc
@@ -46,7 +47,6 @@ _OPEN: Mapping[Kind, str] = {
     Kind.TLS_REQUIRED: "tls_required",
     Kind.SYSTEM_TEMPORARY: "temporary",
 }
-_HONEST, _ACCEPTS_ALL, _REJECTS_PROBES = "honest", "accepts_all", "rejects_probes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class Known:
     traits: Traits = field(default_factory=Traits)
     mx: tuple[str, ...] = ()
     provider: str = ""
-    answers: str = _HONEST
+    answers: str = Answers.HONEST
     """How the provider answers: honest, accepts_all, rejects_probes."""
     catch_all: bool | None = None
     is_inconsistent: bool = False
@@ -147,13 +147,13 @@ def read(step: Step, provider: str = "") -> Reading:
 
 def weigh(reading: Reading, known: Known) -> tuple[Judgement, str, float]:
     """Verdict, reason and confidence, once what is known of the domain is taken into account."""
-    if known.answers == _REJECTS_PROBES and reading.meaning is not None and reading.judgement is UNDELIVERABLE:
+    if known.answers == Answers.REJECTS_PROBES and reading.meaning is not None and reading.judgement is UNDELIVERABLE:
         return UNKNOWN, "rejects_probes", 0.6
     if reading.judgement is not DELIVERABLE:
         return reading.judgement, reading.reason, reading.confidence
     if known.is_parked:
         return RISKY, "parked", 0.8
-    if known.answers == _ACCEPTS_ALL:
+    if known.answers == Answers.ACCEPTS_ALL:
         return RISKY, "accepts_all", 0.9
     if known.catch_all:
         return RISKY, "catch_all", 0.95

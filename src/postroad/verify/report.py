@@ -1,30 +1,14 @@
-"""Verdicts on addresses that were given alone as JSON lines and CSV, and what a table or a summary shows of them.
-
-JSON holds everything, in ASCII. The results of a list go beside its own columns: `tables`. Prints nothing. Used by the
-verify command.
+"""Verdicts in a few words: the evidence that decided on one line, and a run's counts. Used by the verify command and by
+the report page.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from postroad.events import escaped
-from postroad.verify import tables
-from postroad.verify.verdict import Evidence, Judgement, Verdict
-
-
-def jsonl(verdicts: Iterable[Verdict]) -> Iterator[str]:
-    """A line for each."""
-    return (verdict.to_json() + "\n" for verdict in verdicts)
-
-
-def csv_lines(verdicts: Iterable[Verdict]) -> Iterator[str]:
-    """A header, and a line for each."""
-    return tables.csv_lines(map(tables.judged, verdicts))
-
-
-FORMATS = {"jsonl": jsonl, "csv": csv_lines}
+from postroad.verify.verdict import Evidence, Judgement
 
 
 def evidence_line(evidence: Evidence) -> str:

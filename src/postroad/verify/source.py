@@ -136,8 +136,3 @@ def stored_rows(store: ResultStore, run: Run) -> Iterator[JudgedRow]:
 def stored_distinct(store: ResultStore, run: Run) -> Iterator[Verdict]:
     """The verdict of each address that has one, once, however many rows name it."""
     return map(Verdict.from_json, store.verdicts(run))
-
-
-def stored_verdicts(store: ResultStore, run: Run) -> Iterator[Verdict]:
-    """What was found, row by row; rows that were not reached are left out."""
-    return (row.verdict for row in stored_rows(store, run) if row.verdict is not None)
