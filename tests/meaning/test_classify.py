@@ -40,6 +40,13 @@ def test_rules_have_names_of_their_own_and_examples() -> None:
     assert [rule.name for rule in rules() if not rule.examples] == []
 
 
+def test_a_provider_known_to_say_unknown_user_of_filtered_mail_proves_nothing_by_it() -> None:
+    said = reply(550, "Unknown user", "5.1.1")
+    assert classify(Phase.RCPT, said).suppress
+    meaning = classify(Phase.RCPT, said, "docomo")
+    assert meaning.kind is Kind.UNCLEAR and meaning.mailbox == "unknown" and not meaning.suppress
+
+
 def test_every_kind_can_come_out() -> None:
     found = {meaning_of_example(example).kind for _, example in EXAMPLES}
     assert found | {Kind.ACCEPTED, Kind.UNCLEAR} == set(Kind)
