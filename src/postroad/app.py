@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from postroad import __version__, events
-from postroad.compose import certificate_paths, needs_restart, secret_path
+from postroad.compose.server import certificate_paths, needs_restart, secret_path
 from postroad.config import Config, ConfigMistake, load
 from postroad.net.hostname import machine_name
 from postroad.net.listen import ListenError, bind, show

@@ -24,6 +24,7 @@ EVENTS: Mapping[str, str] = {
     "session.rejected": "A command or message was refused; `reply` is what was said.",
     "session.closed": "A receiving session ended; `messages` taken, `errors` made.",
     "message.accepted": "A message is safe in the spool, and 250 was said.",
+    "message.discarded": "A message was answered 250 and thrown away, as a check said.",
     "auth.succeeded": "A client proved who it is.",
     "auth.failed": "A client did not; after too many it is refused unheard for a while.",
     "tls.failed": "A TLS handshake with a client failed; `reason` says why.",

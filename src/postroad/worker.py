@@ -20,10 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from postroad import compose
 from postroad.clock import SystemClock
+from postroad.compose import mailboxes, receiving, sending, server
 from postroad.config import Config, ConfigMistake
 from postroad.deliver.attempt import Attempter
+from postroad.deliver.local import LocalMaildirs
 from postroad.deliver.worker import Deliverer, DelivererSettings, Surroundings
 from postroad.events import configure, emit
 from postroad.net.dialogue import client_context
@@ -104,18 +105,18 @@ class Worker:
                 self._accounts,
                 auth_threads,
                 self._clock,
-                secret=compose.secret_path(config).read_bytes(),
-                limits=compose.auth_limits(config),
+                secret=server.secret_path(config).read_bytes(),
+                limits=receiving.auth_limits(config),
             )
-            self._gate = Gate(*compose.connection_limits(config))
+            self._gate = Gate(*receiving.connection_limits(config))
             self._budget = Budget(config.limits.body_memory_octets)
             self._resolver, self._pool, attempter = self._make_road(config)
             self._deliverer = Deliverer(
                 self._spool,
                 attempter,
-                compose.settle_policy(config),
+                sending.settle_policy(config),
                 Surroundings(clock=self._clock, rng=self._rng, token=lambda: secrets.token_hex(12), emit=emit),
-                DelivererSettings(limits=compose.schedule_limits(config)),
+                DelivererSettings(limits=sending.schedule_limits(config)),
             )
             try:
                 await self._serve(index)
@@ -153,14 +154,14 @@ class Worker:
             cache_size=config.dns.cache_size,
             clock=self._clock,
         )
-        router = compose.router(config, resolver, self._rng)
-        pool = Pool(compose.pool_settings(config), router.endpoints, ssl_contexts=client_context)
+        router = sending.router(config, resolver, self._rng)
+        pool = Pool(sending.pool_settings(config), router.endpoints, ssl_contexts=client_context)
         attempter = Attempter(
             router,
             pool,
-            maildirs=compose.maildirs(config),
-            is_local=compose.delivered_here(config).__contains__,
-            in_thread=self._in_mailbox_thread,
+            local=LocalMaildirs(
+                mailboxes.maildirs(config), mailboxes.delivered_here(config).__contains__, self._in_mailbox_thread
+            ),
         )
         return resolver, pool, attempter
 
@@ -179,13 +180,14 @@ class Worker:
             self._tasks = tasks
             self._stations = self._make_stations(self._config)
             delivering = tasks.create_task(self._deliverer.run())
-            sweeping = tasks.create_task(self._sweep())
+            upkeep = [tasks.create_task(_contained(work())) for work in self._upkeep()]
             await self._listen(tasks)
             os.write(self._assignment.ready, b".")
             emit("worker.serving", worker=index, pid=os.getpid())
             await self._stop.wait()
             await self._drain()
-            sweeping.cancel()
+            for task in upkeep:
+                task.cancel()
             await asyncio.wait([delivering])
         await self._pool.close()
         await self._resolver.close()
@@ -215,19 +217,19 @@ class Worker:
             lifetime_s=config.delivery.lifetime_s,
             on_committed=self._hand_on,
         )
-        contexts = compose.tls_contexts(config)
-        local = compose.local_domains(config, self._accounts)
+        contexts = server.tls_contexts(config)
+        local = mailboxes.local_domains(config, self._accounts)
         return [
             Station(
-                settings=compose.server_settings(config, listener),
+                settings=receiving.server_settings(config, listener),
                 role=Role(listener.role),
-                checks=compose.checks(config, listener, local),
+                checks=receiving.checks(config, listener, local),
                 accept=acceptor.accept,
                 spawn=self._spawn,
                 nonce=lambda: secrets.token_urlsafe(18),
                 authenticator=self._authenticator,
                 tls=contexts[listener.role],
-                timeouts=compose.session_timeouts(config),
+                timeouts=receiving.session_timeouts(config),
                 gate=self._gate,
                 budget=self._budget,
             )
@@ -240,6 +242,10 @@ class Worker:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> object:
         assert self._tasks is not None
         return self._tasks.create_task(_contained(work))
+
+    def _upkeep(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs beside receiving and delivering, until the drain is over."""
+        return [self._sweep]
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -255,7 +261,7 @@ class Worker:
             for mistake in loaded:
                 emit("config.refused", mistake=str(mistake))
             return
-        if compose.needs_restart(self._config, loaded):
+        if server.needs_restart(self._config, loaded):
             emit("config.refused", mistake="a changed listener, worker count or state directory needs a restart")
             return
         try:
@@ -268,18 +274,18 @@ class Worker:
         configure(level=loaded.log.level, as_json=loaded.log.format == "json")
         old_pool, old_resolver = self._pool, self._resolver
         self._resolver, self._pool, attempter = self._make_road(loaded)
-        self._deliverer.use(attempter, compose.settle_policy(loaded), compose.schedule_limits(loaded))
-        self._gate.total, self._gate.per_peer = compose.connection_limits(loaded)
+        self._deliverer.use(attempter, sending.settle_policy(loaded), sending.schedule_limits(loaded))
+        self._gate.total, self._gate.per_peer = receiving.connection_limits(loaded)
         self._budget.octets = loaded.limits.body_memory_octets
-        self._authenticator.use(compose.auth_limits(loaded))
+        self._authenticator.use(receiving.auth_limits(loaded))
         self._spawn(_retire(old_pool, old_resolver, loaded.outgoing_timeouts.body_s))
         emit("config.reloaded", worker=self._assignment.index)
 
     async def _drain(self) -> None:
         """Stop taking connections; give what is under way `drain_s` to end."""
         asyncio.get_running_loop().remove_reader(self._assignment.lifeline)
-        for server in self._servers:
-            server.close()
+        for listening in self._servers:
+            listening.close()
         for door in self._doors:
             door.cancel()
         self._roll.drain()

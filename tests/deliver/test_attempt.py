@@ -12,7 +12,7 @@ import pytest
 from deliver.messages import NULL, TEXT, envelope, message, queue, recipient
 from deliver.peers import CLOSE, SILENCE, Host, Names, attempter, listening, road
 from postroad.deliver.attempt import Attempter, Outcome
-from postroad.deliver.local import Maildirs, MaildirSettings
+from postroad.deliver.local import LocalMaildirs, Maildirs, MaildirSettings
 from postroad.meaning.classify import Kind
 from postroad.message.envelope import BodyType, Envelope, Notify, Recipient, Return
 from postroad.net.endpoint import PhaseTimeouts
@@ -258,7 +258,9 @@ def test_local_domains_go_to_maildirs(tmp_path: Path) -> None:
         maildirs = Maildirs(MaildirSettings(root=tmp_path, hostname="mail.example.org"))
         about = message(envelope("a@here.example", Recipient(Address("../b", "here.example"))))
         async with road(1) as way:
-            attempts = Attempter(way.router, way.pool, maildirs=maildirs, is_local=lambda name: name == "here.example")
+            attempts = Attempter(
+                way.router, way.pool, local=LocalMaildirs(maildirs, lambda name: name == "here.example")
+            )
             return await attempts.attempt(about, queue(about))
 
     found = run(go())

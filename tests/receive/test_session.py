@@ -32,7 +32,7 @@ class Host:
             settings=ServerSettings(hostname="mx.test", has_starttls="tls" in options),
             role=Role.MX,
             checks=checks or Checks(),
-            accept=accept or (lambda caller, event: self.taken.append(event)),
+            accept=accept or (lambda caller, event, amended: self.taken.append(event)),
             spawn=self._spawn,
             nonce=lambda: "nonce",
             **options,  # type: ignore[arg-type]
@@ -102,7 +102,7 @@ def test_a_whole_session_in_one_chunk() -> None:
 def test_s16_the_answer_to_the_end_of_data_waits_for_the_commit() -> None:
     commits: list[asyncio.Future[Reply | None]] = []
 
-    def accept(caller: object, event: object) -> asyncio.Future[Reply | None]:
+    def accept(caller: object, event: object, amended: object) -> asyncio.Future[Reply | None]:
         commits.append(asyncio.get_running_loop().create_future())
         return commits[-1]
 
@@ -116,7 +116,7 @@ def test_s16_the_answer_to_the_end_of_data_waits_for_the_commit() -> None:
 
 
 def test_s16_a_commit_that_fails_by_our_fault_is_451() -> None:
-    def accept(caller: object, event: object) -> Reply | None:
+    def accept(caller: object, event: object, amended: object) -> Reply | None:
         raise RuntimeError("a secret inner reason")
 
     async def use(host: Host) -> None:
@@ -274,7 +274,7 @@ def test_s24_what_comes_with_the_last_word_of_the_handshake_is_not_lost() -> Non
 def test_h02_a_client_that_sends_on_while_its_message_is_kept_is_read_only_so_far() -> None:
     kept: list[asyncio.Future[Reply | None]] = []
 
-    def accept(caller: object, event: object) -> asyncio.Future[Reply | None]:
+    def accept(caller: object, event: object, amended: object) -> asyncio.Future[Reply | None]:
         kept.append(asyncio.get_running_loop().create_future())
         return kept[-1]
 
@@ -299,7 +299,7 @@ def test_h02_a_client_that_sends_on_while_its_message_is_kept_is_read_only_so_fa
 def test_a_client_that_has_closed_its_half_still_gets_its_answer() -> None:
     kept: list[asyncio.Future[Reply | None]] = []
 
-    def accept(caller: object, event: object) -> asyncio.Future[Reply | None]:
+    def accept(caller: object, event: object, amended: object) -> asyncio.Future[Reply | None]:
         kept.append(asyncio.get_running_loop().create_future())
         return kept[-1]
 
@@ -320,7 +320,7 @@ def test_a_client_that_has_closed_its_half_still_gets_its_answer() -> None:
 def test_s16_no_timer_refuses_a_message_that_is_being_kept() -> None:
     kept: list[asyncio.Future[Reply | None]] = []
 
-    def accept(caller: object, event: object) -> asyncio.Future[Reply | None]:
+    def accept(caller: object, event: object, amended: object) -> asyncio.Future[Reply | None]:
         kept.append(asyncio.get_running_loop().create_future())
         return kept[-1]
 

@@ -7,13 +7,11 @@ leads to (another try, a bounce) is deliver/settle.py's to judge; when to try is
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from postroad.deliver.fitness import fit, rcpt_for
-from postroad.deliver.local import Maildirs
-from postroad.deliver.ports import Lease, Pool, Router
+from postroad.deliver.ports import Lease, LocalDelivery, Pool, Router
 from postroad.meaning.classify import Kind, Meaning, classify
 from postroad.meaning.hearing import MAX_FRESH_STARTS, is_crowded_out, is_stale, is_unwelcome
 from postroad.net.dialogue import Connection
@@ -62,24 +60,18 @@ Outcomes = dict[int, Outcome]
 
 
 class Attempter:
-    """Makes attempts. `is_local` tells the domains whose mailboxes are in `maildirs`.
-
-    `in_thread` runs a blocking call beside the event loop."""
+    """Makes attempts: `local` takes what is delivered here, the road the rest."""
 
     def __init__(
         self,
         router: Router,
         pool: Pool,
         *,
-        maildirs: Maildirs | None = None,
-        is_local: Callable[[str], bool] = lambda domain: False,
-        in_thread: Callable[..., Awaitable[list[Reply]]] = asyncio.to_thread,
+        local: LocalDelivery | None = None,
     ) -> None:
         self._router = router
         self._pool = pool
-        self._maildirs = maildirs
-        self._is_local = is_local
-        self._in_thread = in_thread
+        self._local = local
 
     async def attempt(
         self, message: SpooledMessage, queued: Sequence[Queued], known: Outcomes | None = None
@@ -89,8 +81,8 @@ class Attempter:
         They go into `known` as they come, so that what was delivered is known even where the attempt is broken off."""
         outcomes: Outcomes = {} if known is None else known
         domain = queued[0].recipient.address.domain
-        if self._maildirs is not None and (not domain or self._is_local(domain)):
-            said = await self._in_thread(self._maildirs.deliver, message, queued)
+        if self._local is not None and (not domain or self._local.takes(domain)):
+            said = await self._local.deliver(message, queued)
             return {one.id: _local_outcome(each) for one, each in zip(queued, said, strict=True)}
         route = await self._router.route(domain)
         if isinstance(route, RouteFailure):

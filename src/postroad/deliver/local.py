@@ -8,10 +8,11 @@ Blocks on the disk: deliver/attempt.py calls it in a thread. Never decides which
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +112,28 @@ class Maildirs:
         for directory in missing:
             directory.mkdir(mode=0o700, exist_ok=True)
             _sync_directory(directory.parent)
+
+
+class LocalMaildirs:
+    """Local delivery into Maildirs. `takes` tells the domains; `in_thread` runs a blocking call beside the loop."""
+
+    def __init__(
+        self,
+        maildirs: Maildirs,
+        takes: Callable[[str], bool],
+        in_thread: Callable[..., Awaitable[list[Reply]]] = asyncio.to_thread,
+    ) -> None:
+        self._maildirs = maildirs
+        self._takes = takes
+        self._in_thread = in_thread
+
+    def takes(self, domain: str) -> bool:
+        """Whether its mailboxes are here."""
+        return self._takes(domain)
+
+    async def deliver(self, message: SpooledMessage, queued: Sequence[Queued]) -> Sequence[Reply]:
+        """Store the message for each recipient."""
+        return await self._in_thread(self._maildirs.deliver, message, queued)
 
 
 def _file_name(text: str, what: str) -> str:

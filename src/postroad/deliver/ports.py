@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from postroad.net.dialogue import Connection
 from postroad.road.pool import ConnectFailure
 from postroad.road.route import Route, RouteFailure
+from postroad.smtp.reply import Reply
+from postroad.store.spool import Queued, SpooledMessage
+
+
+class LocalDelivery(Protocol):
+    """Final delivery here: mailboxes, and whatever else takes the mail of a local domain."""
+
+    def takes(self, domain: str) -> bool:
+        """Whether mail for that domain is delivered here, not over the road."""
+        ...
+
+    async def deliver(self, message: SpooledMessage, queued: Sequence[Queued]) -> Sequence[Reply]:
+        """Deliver to recipients of one such domain; the fate of each as a reply, in order. Never raises for a fault of
+        the destination."""
+        ...
 
 
 class Router(Protocol):

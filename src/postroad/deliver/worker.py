@@ -41,6 +41,10 @@ class DelivererSettings:
     settle_retry_ceiling_s: float = 30.0
 
 
+def _nothing(message: SpooledMessage, judgement: Judgement, bounces: Sequence[SpooledMessage], at: float) -> None:
+    """Nobody keeps a record."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What comes from outside: time, chance, unguessable text for MIME boundaries, and the door for events."""
@@ -49,6 +53,9 @@ class Surroundings:
     rng: Chance
     token: Callable[[], str]
     emit: Callable[..., None]
+    settled: Callable[[SpooledMessage, Judgement, Sequence[SpooledMessage], float], None] = _nothing
+    """Told of each attempt once its outcome is durable: the message, what was judged, the notifications that were
+    queued for it, and when (wall clock)."""
 
 
 class Deliverer:
@@ -69,6 +76,7 @@ class Deliverer:
         self._rng = around.rng
         self._token = around.token
         self._emit = around.emit
+        self._settled = around.settled
         self._settings = settings or DelivererSettings()
         self._schedule = Schedule(self._settings.limits)
         self._group: asyncio.TaskGroup | None = None
@@ -233,6 +241,7 @@ class Deliverer:
         except SpoolClosed:
             return
         self._after(message, judgement, item, now)
+        self._settled(message, judgement, [bounce for bounce, _ in bounces], now)
         for bounce, _ in bounces:
             self._emit(
                 "dsn.queued",
@@ -258,11 +267,13 @@ class Deliverer:
             return
         now = self._clock.wall()
         judgement = judge(message, known, outcomes, policy=self.policy, now=now, rng=self._rng)
+        bounces = self._bounces(message, judgement, now)
         try:
-            await self._settle(judgement, self._bounces(message, judgement, now), item)
+            await self._settle(judgement, bounces, item)
         except SpoolClosed:
             return
         self._after(message, judgement, item, now)
+        self._settled(message, judgement, [bounce for bounce, _ in bounces], now)
 
     async def _attempt(self, message: SpooledMessage, item: WorkItem, outcomes: Outcomes) -> None:
         try:

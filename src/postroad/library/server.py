@@ -113,7 +113,7 @@ class Server:
             settings=self._settings,
             role=Role.MX,
             checks=Checks(hello=(hooks.hello,), mail=(hooks.mail,), rcpt=(hooks.rcpt,)),
-            accept=hooks.message,
+            accept=lambda caller, event, amended: hooks.message(caller, event),
             spawn=self._spawn,
             nonce=lambda: secrets.token_urlsafe(18),
             authenticator=hooks if hasattr(self._handler, "auth") else None,

@@ -32,6 +32,22 @@ class Return(StrEnum):
     HEADERS = "HDRS"
 
 
+class ByMode(StrEnum):
+    """What follows when DELIVERBY's time is up (RFC 2852 §4): the message comes back, or the sender is told."""
+
+    RETURN = "R"
+    NOTIFY = "N"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverBy:
+    """`deadline`: wall clock. `is_traced`: a relayed DSN is wanted from each hop (RFC 2852 §4, T)."""
+
+    deadline: float
+    mode: ByMode
+    is_traced: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Recipient:
     """One forward-path with its DSN parameters. `notify` None: not given, so failures (RFC 3461 §4.1)."""
@@ -51,6 +67,11 @@ class Envelope:
     ret: Return | None = None
     envid: str | None = None
     """ENVID decoded from xtext (RFC 3461 §4.4)."""
+    priority: int = 0
+    """From -9 to 9, as MT-PRIORITY counts (RFC 6710); below 0 is bulk."""
+    deliver_by: DeliverBy | None = None
+    require_tls: bool = False
+    """Each hop is to be secured and verified, or the message comes back (RFC 8689)."""
 
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"

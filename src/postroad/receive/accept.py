@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from postroad.clock import Clock
 from postroad.events import emit
 from postroad.message.envelope import BodyType, Envelope, Notify, Recipient, Return, format_queue_id
 from postroad.message.headers import fix_submission, received_header
 from postroad.receive.caller import Caller
-from postroad.smtp.address import Address
+from postroad.receive.checks import Amended
+from postroad.smtp.address import Address, NullPath
 from postroad.smtp.reply import Reply, reply
 from postroad.smtp.server import OK
 from postroad.smtp.server_events import MessageReceived, RcptReceived
 from postroad.store.spool import Queued, Spool, SpooledMessage, SpoolError, Trace
 
 _NO_STORAGE = reply(452, "Insufficient system storage: try again later", "4.3.1")
+
+
+def _nothing(message: SpooledMessage) -> None:
+    """Nobody keeps a record."""
 
 
 class Acceptor:
@@ -34,25 +40,38 @@ class Acceptor:
         hostname: str,
         lifetime_s: float,
         on_committed: Callable[[Sequence[Queued]], None],
+        on_accepted: Callable[[SpooledMessage], None] = _nothing,
     ) -> None:
+        """`on_committed` gets the recipients to deliver, `on_accepted` the message for the record; both once it is
+        durable."""
         self.hostname = hostname
         self.lifetime_s = lifetime_s
         self._spool = spool
         self._clock = clock
         self._on_committed = on_committed
+        self._on_accepted = on_accepted
 
-    def accept(self, caller: Caller, event: MessageReceived) -> asyncio.Future[Reply | None]:
+    def accept(
+        self, caller: Caller, event: MessageReceived, amended: Amended | None = None
+    ) -> Reply | asyncio.Future[Reply | None]:
         """Commit the message; completes with the reply to say."""
         now = self._clock.wall()
         message_id = self._spool.new_id(now)
         queue_id = format_queue_id(message_id)
+        if amended is not None and amended.is_discarded:
+            emit("message.discarded", queue_id=queue_id, peer=caller.peer, user=caller.user)
+            return Reply(250, (f"OK taken as {queue_id}",), OK.enhanced)
         message = self._message(message_id, queue_id, caller, event, now)
+        if amended is not None:
+            message = replace(message, body=amended.above + message.body, held=amended.hold)
         answered: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
 
         def on_durable(committed: asyncio.Future[tuple[Queued, ...]]) -> None:
             error = committed.exception() if not committed.cancelled() else SpoolError("cancelled")
             if error is None:
-                self._on_committed(committed.result())
+                if not message.held:
+                    self._on_committed(committed.result())
+                self._on_accepted(message)
                 emit(
                     "message.accepted",
                     queue_id=queue_id,
@@ -61,6 +80,7 @@ class Acceptor:
                     octets=len(message.body),
                     peer=caller.peer,
                     user=message.trace.user,
+                    **({"held": message.held} if message.held else {}),
                 )
                 said = Reply(250, (f"OK queued as {queue_id}",), OK.enhanced)
             else:
@@ -99,9 +119,14 @@ class Acceptor:
                 peer=caller.peer,
                 helo=caller.hello,
                 protocol=caller.protocol,
-                user=caller.account.name if caller.account else None,
+                user=caller.user,
             ),
+            stream=caller.user or _domain_of(envelope.reverse_path),
         )
+
+
+def _domain_of(reverse_path: Address | NullPath) -> str:
+    return reverse_path.domain if isinstance(reverse_path, Address) else ""
 
 
 def to_envelope(event: MessageReceived, hostname: str, body: bytes) -> Envelope:

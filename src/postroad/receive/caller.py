@@ -43,6 +43,13 @@ class Caller:
     account: Account | None = None
     reverse_path: Address | NullPath | None = None
     smtputf8: bool = False
+    talked_early: bool = False
+    """It sent something before our greeting (H-04)."""
+
+    @property
+    def user(self) -> str | None:
+        """Name of the account that authenticated."""
+        return self.account.name if self.account else None
 
     @property
     def protocol(self) -> str:

@@ -1,13 +1,16 @@
 """The rules of acceptance: small policies, asked in order; the first that refuses decides.
 
-A check answers None (no objection) or the Reply that refuses; or an awaitable of it, when it must wait.
-To add a rule, write a check here and list it in `standard_checks`.
+A check answers None (no objection) or the Reply that refuses; or an awaitable of it, when it must wait. A check of a
+whole message may also answer `Amended`: go on with that one instead. To add a rule, write a check here and list it in
+`standard_checks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from postroad.message.headers import count_received
 from postroad.receive.caller import Caller
@@ -19,14 +22,64 @@ from postroad.store.accounts import may_send_as
 Decision = Reply | None | Awaitable[Reply | None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amended:
+    """No objection, and the checks that follow (and the queue) get this message."""
+
+    event: MessageReceived
+    above: bytes = b""
+    """Whole header fields that go above our Received."""
+    hold: str = ""
+    """Why it is kept without being delivered until an operator releases it; empty: it is delivered."""
+    is_discarded: bool = False
+    """It is answered 250 and not kept."""
+
+    def after(self, earlier: Amended | None) -> Amended:
+        """What both say, this one on top of an earlier check's."""
+        if earlier is None:
+            return self
+        return Amended(
+            event=self.event,
+            above=self.above + earlier.above,
+            hold="; ".join(filter(None, (earlier.hold, self.hold))),
+            is_discarded=self.is_discarded or earlier.is_discarded,
+        )
+
+
+MessageDecision = Reply | Amended | None | Awaitable[Reply | Amended | None]
+
+
+async def ask_on(
+    checks: Sequence[Callable[[Any], Any]],
+    first: Awaitable[Reply | Amended | None],
+    event: Any,
+    amended: Amended | None = None,
+) -> tuple[Reply | None, Amended | None]:
+    """Wait for the answer of a check, then ask those that follow: the refusal, and what was amended."""
+    decision = await first
+    waiting = iter(checks)
+    while not isinstance(decision, Reply):
+        if decision is not None:
+            amended = decision.after(amended)
+            event = amended.event
+        check = next(waiting, None)
+        if check is None:
+            return None, amended
+        asked = check(event)
+        decision = await asked if inspect.isawaitable(asked) else asked
+    return decision, amended
+
+
 @dataclass(frozen=True, slots=True)
 class Checks:
     """The checks of one listener, by the step they judge."""
 
+    connect: tuple[Callable[[Caller], Decision], ...] = ()
+    """Before the greeting; a refusal is said instead of it, and the connection ends."""
     hello: tuple[Callable[[Caller, HelloReceived], Decision], ...] = ()
     mail: tuple[Callable[[Caller, MailReceived], Decision], ...] = ()
     rcpt: tuple[Callable[[Caller, RcptReceived], Decision], ...] = ()
-    message: tuple[Callable[[Caller, MessageReceived], Decision], ...] = ()
+    message: tuple[Callable[[Caller, MessageReceived], MessageDecision], ...] = ()
 
 
 _RELAY_DENIED = reply(550, "Relaying denied: this host takes mail for its own domains only", "5.7.1")

@@ -8,15 +8,15 @@ Used by app.py for the server and by the library's Server; what is accepted, and
 from __future__ import annotations
 
 import asyncio
-import inspect
 import ssl
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, assert_never, cast
 
 from postroad.events import emit
 from postroad.net.fault import explain_fault
 from postroad.receive.caller import Caller, peer_of
-from postroad.receive.checks import Decision
+from postroad.receive.checks import Amended, Decision, ask_on
 from postroad.receive.station import Roll, Station
 from postroad.smtp.reply import Reply, reply
 from postroad.smtp.server import ServerSession, State
@@ -40,6 +40,12 @@ _TIMED_OUT = reply(421, "Timeout exceeded", "4.4.2")
 _TOO_LONG = reply(421, "Session lasts too long", "4.4.2")
 _LOCAL_ERROR = reply(451, "Local error in processing", "4.3.0")
 _NO_TLS = reply(454, "TLS not available", "4.7.0")
+_BETWEEN = (State.SILENT, State.STRANGER, State.READY, State.REFUSING)
+"""Nothing is lost by closing."""
+
+
+def _of_connection(check: Callable[[Caller], Decision], caller: Caller, _: object) -> Decision:
+    return check(caller)
 
 
 class Reception(asyncio.Protocol):
@@ -103,7 +109,8 @@ class Reception(asyncio.Protocol):
         now = self.roll.now()
         self.until = now + self.station.timeouts.session_s
         self.roll.sessions.add(self)
-        self._session.greet()
+        self.deadline = now + self.station.timeouts.command_s
+        self._welcome(self.station.checks.connect)
         self._flush(now)
 
     def data_received(self, data: bytes) -> None:
@@ -113,6 +120,8 @@ class Reception(asyncio.Protocol):
         if self._early is not None:
             self._early += data
             return
+        if session.state is State.SILENT:
+            self.caller.talked_early = True
         if session.state is State.SASL and self._is_barred_now():
             return
         session.receive(data)
@@ -216,39 +225,83 @@ class Reception(asyncio.Protocol):
             case _:
                 assert_never(event)
 
-    def _ask(self, event: Event, checks: tuple[Callable[[Caller, Any], Decision], ...]) -> bool:
+    def _welcome(self, checks: tuple[Callable[[Caller], Decision], ...]) -> None:
+        """Greet, or refuse, once the checks of the connection are through."""
+        for index, check in enumerate(checks):
+            try:
+                decision = check(self.caller)
+            except Exception as error:
+                self._report(error)
+                decision = _LOCAL_ERROR
+            if isinstance(decision, Reply):
+                self._greet(decision)
+                return
+            if decision is not None:
+                self._is_holding_back = True
+                self.station.spawn(self._await_welcome(decision, checks[index + 1 :]))
+                return
+        self._greet(None)
+
+    async def _await_welcome(
+        self, first: Awaitable[Reply | None], rest: tuple[Callable[[Caller], Decision], ...]
+    ) -> None:
+        try:
+            refusal, _ = await ask_on([partial(_of_connection, check, self.caller) for check in rest], first, None)
+        except Exception as error:
+            self._report(error)
+            refusal = _LOCAL_ERROR
+        self._is_holding_back = False
+        if not self._is_gone and self._session.state is State.SILENT:
+            self._greet(refusal)
+            self._resume()
+
+    def _greet(self, refusal: Reply | None) -> None:
+        if refusal is not None:
+            emit("session.refused", peer=self.caller.peer, reason=str(refusal))
+            # A greeting that refuses is 554, or 421 where the client may come again (RFC 5321 §3.1, §3.8).
+            refusal = Reply(421 if 400 <= refusal.code < 500 else 554, refusal.lines, refusal.enhanced)
+        self._session.greet(refusal)
+
+    def _ask(self, event: Event, checks: tuple[Callable[[Caller, Any], Any], ...]) -> bool:
+        amended: Amended | None = None
         for index, check in enumerate(checks):
             decision = check(self.caller, event)
             if decision is None:
                 continue
             if isinstance(decision, Reply):
                 return self._settle(event, decision)
-            self.station.spawn(self._await_checks(event, decision, checks[index + 1 :]))
+            if isinstance(decision, Amended):
+                amended = decision.after(amended)
+                event = amended.event
+                continue
+            self.station.spawn(self._await_checks(event, amended, decision, checks[index + 1 :]))
             return False
-        return self._conclude(event)
+        return self._conclude(event, amended)
 
     async def _await_checks(
-        self, event: Event, first: Awaitable[Reply | None], rest: tuple[Callable[[Caller, Any], Decision], ...]
+        self,
+        event: Event,
+        amended: Amended | None,
+        first: Awaitable[Reply | Amended | None],
+        rest: tuple[Callable[[Caller, Any], Any], ...],
     ) -> None:
         try:
-            refusal = await first
-            for check in rest:
-                if refusal is not None:
-                    break
-                decision = check(self.caller, event)
-                refusal = await decision if inspect.isawaitable(decision) else decision
-            is_settled = self._conclude(event) if refusal is None else self._settle(event, refusal)
+            refusal, amended = await ask_on([partial(check, self.caller) for check in rest], first, event, amended)
+            if refusal is not None:
+                is_settled = self._settle(event, refusal)
+            else:
+                is_settled = self._conclude(event if amended is None else amended.event, amended)
         except Exception as error:
             self._report(error)
             is_settled = self._settle(event, _LOCAL_ERROR)
         if is_settled:
             self._resume()
 
-    def _conclude(self, event: Event) -> bool:
+    def _conclude(self, event: Event, amended: Amended | None) -> bool:
         """No check objects: a message is now to be kept, everything else is simply accepted."""
         if not isinstance(event, MessageReceived):
             return self._settle(event, None)
-        outcome = self.station.accept(self.caller, event)
+        outcome = self.station.accept(self.caller, event, amended)
         if outcome is None or isinstance(outcome, Reply):
             return self._settle(event, outcome)
         if isinstance(outcome, asyncio.Future):
@@ -425,7 +478,7 @@ class Reception(asyncio.Protocol):
 
     def drain(self) -> None:
         """Close now if that loses nothing."""
-        if self._session.state in (State.STRANGER, State.READY, State.REFUSING) and not self._session.is_waiting:
+        if self._session.state in _BETWEEN and not self._session.is_waiting:
             self._say_goodbye(_SHUTTING_DOWN)
 
     def abort(self) -> None:

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 from postroad.events import emit
 from postroad.receive.auth import Authority
 from postroad.receive.caller import Caller, Role
-from postroad.receive.checks import Checks
+from postroad.receive.checks import Amended, Checks
 from postroad.receive.limits import Budget, Gate
 from postroad.smtp.reply import Reply
 from postroad.smtp.server_events import MessageReceived, ServerSettings
 
-Accept = Callable[[Caller, MessageReceived], "Reply | Awaitable[Reply | None] | None"]
-"""Keeps a message; 250 (or None) only once it is safe."""
+Accept = Callable[[Caller, MessageReceived, "Amended | None"], "Reply | Awaitable[Reply | None] | None"]
+"""Keeps a message (and does what the checks amended); 250 (or None) only once it is safe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

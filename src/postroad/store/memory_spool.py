@@ -11,7 +11,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from postroad.store.queue_ids import QueueIds
-from postroad.store.spool import Attempt, Deferred, Queued, Settled, SpoolClosed, SpooledMessage, SpoolError, SpoolFull
+from postroad.store.spool import (
+    Attempt,
+    Deferred,
+    Queued,
+    Settled,
+    SpoolClosed,
+    SpooledMessage,
+    SpoolError,
+    SpoolFull,
+    as_queued,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -125,12 +135,10 @@ class MemorySpool:
         kept: list[Queued] = []
         for message, due_at in messages:
             self._messages[message.id] = message
-            for recipient in message.envelope.recipients:
-                number = self._next_recipient
+            for queued in as_queued(message, due_at, self._next_recipient):
                 self._next_recipient += 1
-                queued = Queued(id=number, message_id=message.id, recipient=recipient, due_at=due_at, attempts=0)
-                self._queued[number] = queued
-                self._by_message.setdefault(message.id, set()).add(number)
+                self._queued[queued.id] = queued
+                self._by_message.setdefault(message.id, set()).add(queued.id)
                 kept.append(queued)
         return tuple(kept)
 

@@ -164,7 +164,7 @@ def _insert(ours: sqlite3.Connection, rows: tuple[tuple[Any, ...], list[Any], li
         return 0
     numbers = {row[0]: first + offset for offset, row in enumerate(recipients)}
     ours.executemany(
-        f"INSERT INTO recipient ({RECIPIENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        f"INSERT INTO recipient ({RECIPIENT_COLUMNS}) VALUES ({', '.join('?' * (RECIPIENT_COLUMNS.count(',') + 1))})",  # noqa: S608
         [(numbers[row[0]], *row[1:]) for row in recipients],
     )
     ours.executemany(

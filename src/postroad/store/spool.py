@@ -14,6 +14,9 @@ from typing import Protocol
 
 from postroad.message.envelope import Envelope, Recipient
 
+NEVER = float("inf")
+"""When what is held, or set aside, is due."""
+
 
 class SpoolError(Exception):
     """The store could not do it now (disk full, read-only, failed sync): answer 4xx, nothing was kept."""
@@ -67,6 +70,10 @@ class SpooledMessage:
     received_at: float
     expires_at: float
     trace: Trace
+    held: str = ""
+    """Why it waits for an operator's release: its recipients are never due until then."""
+    stream: str = ""
+    """Whose mail it is, for fairness: the user who submitted it, else the sender's domain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +85,11 @@ class Queued:
     message_id: int
     recipient: Recipient
     due_at: float
-    """Wall clock, seconds since 1970."""
+    """Wall clock, seconds since 1970; infinity: held, or set aside."""
     attempts: int
     delay_notified: bool = False
+    priority: int = 0
+    stream: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,13 +120,33 @@ class Deferred:
     delay_notified: bool = False
 
 
+def as_queued(message: SpooledMessage, due_at: float, first: int) -> list[Queued]:
+    """The recipients of a message that is now kept, in rows from `first` on."""
+    due_at = NEVER if message.held else due_at
+    priority, stream = message.envelope.priority, message.stream
+    return [
+        Queued(
+            id=number,
+            message_id=message.id,
+            recipient=recipient,
+            due_at=due_at,
+            attempts=0,
+            priority=priority,
+            stream=stream,
+        )
+        for number, recipient in enumerate(message.envelope.recipients, first)
+    ]
+
+
 class Spool(Protocol):
     def new_id(self, wall: float) -> int:
         """A queue id no message of any shard has or had, rising with time."""
         ...
 
     def commit(self, message: SpooledMessage, due_at: float) -> asyncio.Future[tuple[Queued, ...]]:
-        """Keep the message; completes with its recipients once that is durable. Raises SpoolError."""
+        """Keep the message; completes with its recipients once that is durable. Raises SpoolError.
+
+        A held message's recipients are due never (infinity)."""
         ...
 
     def settle(

@@ -6,13 +6,14 @@ recognises when a record is damaged. Used by the SQLite spool, by adoption and b
 
 from __future__ import annotations
 
+import json
 import sys
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from postroad.message.envelope import BodyType, Envelope, Notify, Recipient, Return
+from postroad.message.envelope import BodyType, ByMode, DeliverBy, Envelope, Notify, Recipient, Return
 from postroad.smtp.address import NULL, Address, NullPath
-from postroad.store.spool import Attempt, Deferred, Queued, SpooledMessage, Trace
+from postroad.store.spool import NEVER, Attempt, Deferred, Queued, SpooledMessage, Trace
 
 if TYPE_CHECKING:
     import sqlite3
@@ -22,9 +23,9 @@ Row = tuple[Any, ...]
 
 MESSAGE_COLUMNS = (
     "id, received_at, expires_at, sender_local, sender_domain, body_type, smtputf8, ret, envid,"
-    " peer, helo, protocol, user, size, crc, body"
+    " peer, helo, protocol, user, priority, stream, held, options, size, crc, body"
 )
-RECIPIENT_COLUMNS = "id, message_id, local, domain, notify, orcpt, due_at, attempts, delay_notified"
+RECIPIENT_COLUMNS = "id, message_id, local, domain, notify, orcpt, due_at, attempts, delay_notified, priority, stream"
 
 _ROWS_A_STATEMENT = 64
 """So that the statements of every length, for both tables, stay prepared (`cached_statements`)."""
@@ -76,10 +77,34 @@ def message_row(message: SpooledMessage) -> Row:
         trace.helo,
         trace.protocol,
         trace.user,
+        envelope.priority,
+        message.stream,
+        message.held or None,
+        _options(envelope),
         len(body),
         zlib.crc32(body),
         body,
     )
+
+
+def _options(envelope: Envelope) -> str | None:
+    """What few messages ask for, as JSON."""
+    by = envelope.deliver_by
+    if by is None and not envelope.require_tls:
+        return None
+    options: dict[str, object] = {}
+    if by is not None:
+        options["by"] = [by.deadline, by.mode.value, by.is_traced]
+    if envelope.require_tls:
+        options["require_tls"] = True
+    return json.dumps(options)
+
+
+def _deliver_by(options: dict[str, Any]) -> DeliverBy | None:
+    if "by" not in options:
+        return None
+    deadline, mode, is_traced = options["by"]
+    return DeliverBy(float(deadline), ByMode(mode), bool(is_traced))
 
 
 def recipient_row(queued: Queued) -> Row:
@@ -92,9 +117,11 @@ def recipient_row(queued: Queued) -> Row:
         address.domain,
         None if notify is None else " ".join(sorted(notify)),
         recipient.original,
-        queued.due_at,
+        None if queued.due_at == NEVER else queued.due_at,
         queued.attempts,
         1 if queued.delay_notified else 0,
+        queued.priority,
+        queued.stream,
     )
 
 
@@ -115,7 +142,7 @@ def recipient_from(local: str, domain: str, notify: str | None, original: str | 
 
 def queued_from(row: Row) -> Queued:
     """From RECIPIENT_COLUMNS."""
-    number, message_id, local, domain, notify, original, due_at, attempts, delay_notified = row
+    number, message_id, local, domain, notify, original, due_at, attempts, delay_notified, priority, stream = row
     return Queued(
         id=number,
         message_id=message_id,
@@ -123,15 +150,18 @@ def queued_from(row: Row) -> Queued:
         due_at=float(due_at),
         attempts=attempts,
         delay_notified=bool(delay_notified),
+        priority=priority,
+        stream=sys.intern(stream),
     )
 
 
 def message_from(row: Row, recipients: Iterable[Recipient]) -> SpooledMessage:
     """From MESSAGE_COLUMNS and the recipients still to be settled. ValueError: the body is not what was written."""
     number, received_at, expires_at, local, domain, body_type, smtputf8, ret, envid = row[:9]
-    peer, helo, protocol, user, size, crc, body = row[9:]
+    peer, helo, protocol, user, priority, stream, held, written, size, crc, body = row[9:]
     if len(body) != size or zlib.crc32(body) != crc:
         raise ValueError("the body is not the one that was written")
+    options = {} if written is None else json.loads(written)
     return SpooledMessage(
         id=number,
         envelope=Envelope(
@@ -141,11 +171,16 @@ def message_from(row: Row, recipients: Iterable[Recipient]) -> SpooledMessage:
             smtputf8=bool(smtputf8),
             ret=None if ret is None else Return(ret),
             envid=envid,
+            priority=priority,
+            deliver_by=_deliver_by(options),
+            require_tls=bool(options.get("require_tls")),
         ),
         body=body,
         received_at=float(received_at),
         expires_at=float(expires_at),
         trace=Trace(peer=peer, helo=helo, protocol=protocol, user=user),
+        held=held or "",
+        stream=stream,
     )
 
 
@@ -162,8 +197,8 @@ def read_recipients(connection: sqlite3.Connection, message_id: int) -> list[Que
     return [
         queued_from(row)
         for row in connection.execute(
-            "SELECT id, message_id, local, domain, notify, orcpt, ifnull(due_at, 9e999), attempts, delay_notified"
-            " FROM recipient WHERE message_id = ? ORDER BY id",
+            "SELECT id, message_id, local, domain, notify, orcpt, ifnull(due_at, 9e999), attempts, delay_notified,"
+            " priority, stream FROM recipient WHERE message_id = ? ORDER BY id",
             (message_id,),
         )
     ]

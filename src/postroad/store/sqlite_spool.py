@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from postroad.store.queue_ids import QueueIds, floor_beyond
-from postroad.store.spool import Deferred, Queued, Settled, SpooledMessage, SpoolError
+from postroad.store.spool import Deferred, Queued, Settled, SpooledMessage, SpoolError, as_queued
 from postroad.store.spool_rows import (
     INSERT_MESSAGES,
     INSERT_RECIPIENTS,
@@ -281,9 +281,8 @@ class SqliteSpool:
             if not message.envelope.recipients:
                 operation.future.set_exception(SpoolError(f"message {message.id} has no recipient: nothing was kept"))
                 return
-            for recipient in message.envelope.recipients:
-                queued.append(Queued(id=number, message_id=message.id, recipient=recipient, due_at=due_at, attempts=0))
-                number += 1
+            queued += as_queued(message, due_at, number)
+            number += len(message.envelope.recipients)
             operation.floor = max(operation.floor, message.id)
         self._next_recipient = number
         operation.messages = [message_row(message) for message, _ in messages]

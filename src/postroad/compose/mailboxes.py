@@ -1,0 +1,74 @@
+"""Which addresses are ours, and where their mail is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from postroad.config import Config
+from postroad.deliver.local import MailboxNameError, Maildirs, MaildirSettings
+from postroad.receive.checks import LocalDomains
+from postroad.smtp.address import Address, to_a_labels
+from postroad.store.accounts import Accounts
+
+
+def domains(config: Config) -> frozenset[str]:
+    """The local domains in canonical form."""
+    return frozenset(to_a_labels(domain) for domain in config.domains.local)
+
+
+def delivered_here(config: Config) -> frozenset[str]:
+    """The local domains that have Maildirs: those with a route of their own go where it says."""
+    return domains(config) - {to_a_labels(route.domain) for route in config.route if route.domain != "*"}
+
+
+def own_literals(config: Config) -> frozenset[str]:
+    """The address literals that are this host."""
+    return frozenset(
+        f"[IPv6:{listener.address}]" if ":" in listener.address else f"[{listener.address}]"
+        for listener in config.listener
+        if listener.address not in ("0.0.0.0", "::")  # noqa: S104 - a comparison
+    )
+
+
+def local_domains(config: Config, accounts: Accounts) -> LocalDomains:
+    """Which addresses are ours."""
+
+    def has_mailbox(address: str) -> bool:
+        account = accounts.get(address)
+        return account is not None and not account.is_disabled
+
+    return LocalDomains(
+        domains(config),
+        own_literals(config),
+        has_mailbox if config.domains.mailboxes == "accounts" else None,
+        _can_keep(config),
+        config.domains.separator,
+    )
+
+
+def _can_keep(config: Config) -> Callable[[Address], bool]:
+    here, boxes = delivered_here(config), maildirs(config)
+
+    def can_keep(address: Address) -> bool:
+        if address.domain not in here:
+            return True
+        try:
+            boxes.mailbox_path(address)
+        except MailboxNameError:
+            return False
+        return True
+
+    return can_keep
+
+
+def maildirs(config: Config) -> Maildirs:
+    """Where local mail goes."""
+    return Maildirs(
+        MaildirSettings(
+            root=Path(config.domains.maildir),
+            hostname=config.server.hostname,
+            separator=config.domains.separator,
+            postmaster=config.domains.postmaster,
+        )
+    )

@@ -1,0 +1,57 @@
+"""What listeners offer, how long clients may take, and what they are refused."""
+
+from __future__ import annotations
+
+from postroad.config import Config, ListenerSettings
+from postroad.receive.auth import AuthLimits
+from postroad.receive.caller import Role
+from postroad.receive.checks import Checks, CheckSettings, LocalDomains, standard_checks
+from postroad.receive.station import SessionTimeouts
+from postroad.smtp.server_events import ServerSettings
+
+
+def server_settings(config: Config, listener: ListenerSettings) -> ServerSettings:
+    """What a listener offers and how much it bears."""
+    role = Role(listener.role)
+    limits = config.limits
+    return ServerSettings(
+        hostname=config.server.hostname,
+        auth_mechanisms=config.auth.mechanisms if role.is_submission else (),
+        is_auth_required=role.is_submission,
+        has_starttls=role is not Role.SUBMISSIONS,
+        message_octets=limits.message_octets,
+        recipients=limits.recipients,
+        command_line_octets=limits.command_line_octets,
+        text_line_octets=limits.text_line_octets,
+        convert_bare_newlines=role.is_submission and config.submission.bare_newlines == "convert",
+        errors=limits.errors,
+        idle_commands=limits.idle_commands,
+        transactions=limits.transactions,
+    )
+
+
+def session_timeouts(config: Config) -> SessionTimeouts:
+    """How long a client may take."""
+    timeouts = config.timeouts
+    return SessionTimeouts(
+        command_s=timeouts.command_s,
+        block_s=timeouts.block_s,
+        tls_handshake_s=timeouts.tls_handshake_s,
+        session_s=timeouts.session_s,
+    )
+
+
+def auth_limits(config: Config) -> AuthLimits:
+    """How guessing is slowed."""
+    return AuthLimits(failures=config.auth.failures, window_s=config.auth.window_s, delay_s=config.auth.delay_s)
+
+
+def checks(config: Config, listener: ListenerSettings, local: LocalDomains) -> Checks:
+    """The rules of acceptance on a listener."""
+    is_submission = Role(listener.role).is_submission
+    return standard_checks(CheckSettings(local, config.limits.hops, is_submission=is_submission))
+
+
+def connection_limits(config: Config) -> tuple[int, int]:
+    """Connections of one worker: in all, and from one peer."""
+    return max(1, config.limits.connections // config.server.workers), config.limits.connections_per_peer

@@ -1,0 +1,103 @@
+"""The road out: routes, pool, retries."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from postroad.compose.mailboxes import own_literals
+from postroad.config import Config
+from postroad.deliver.schedule import ScheduleLimits
+from postroad.deliver.settle import SettlePolicy
+from postroad.meaning.backoff import RetrySchedule
+from postroad.net.endpoint import Credentials, Egress, PhaseTimeouts, TlsMode
+from postroad.net.resolver import Resolver
+from postroad.road.policy import TlsPolicy
+from postroad.road.pool import PoolSettings
+from postroad.road.provider import providers
+from postroad.road.route import Router, StaticRoute
+from postroad.road.site import SiteLimits, SitePresets
+from postroad.smtp.address import to_a_labels
+
+
+def router(config: Config, resolver: Resolver, rng: random.Random) -> Router:
+    """The way to other domains."""
+    delivery = config.delivery
+    static = {
+        route.domain if route.domain == "*" else to_a_labels(route.domain): StaticRoute(
+            host=route.host,
+            port=route.port,
+            tls=TlsMode(route.tls),
+            credentials=_credentials(route.username, route.password_file),
+            is_discard=route.discard,
+        )
+        for route in config.route
+    }
+    return Router(
+        resolver,
+        own_names=frozenset({config.server.hostname, *own_literals(config)}),
+        rng=rng,
+        port=delivery.port,
+        egress=Egress(source_address=delivery.source_address or None),
+        allow_private=delivery.allow_private,
+        static=static,
+        tls=TlsPolicy(TlsMode(delivery.tls)),
+        presets=SitePresets(
+            SiteLimits(
+                connections=delivery.connections_per_site,
+                messages_per_connection=delivery.messages_per_connection,
+                recipients_per_message=delivery.recipients_per_message,
+                idle_s=delivery.idle_s,
+            ),
+            operator=providers().mail_operator,
+        ),
+    )
+
+
+def _credentials(username: str, password_file: str) -> Credentials | None:
+    if not username:
+        return None
+    password = Path(password_file).read_text(encoding="utf-8").splitlines()[:1]
+    return Credentials(username=username, password=password[0] if password else "")
+
+
+def pool_settings(config: Config) -> PoolSettings:
+    """The limits of the pool."""
+    timeouts = config.outgoing_timeouts
+    return PoolSettings(
+        hello=config.server.hostname,
+        timeouts=PhaseTimeouts(**{name: getattr(timeouts, name) for name in PhaseTimeouts.__slots__}),
+        connections=config.delivery.connections,
+    )
+
+
+def retry_schedule(config: Config) -> RetrySchedule:
+    """When a failed delivery is tried again."""
+    delivery = config.delivery
+    return RetrySchedule(
+        first_s=delivery.first_retry_s,
+        factor=delivery.retry_factor,
+        ceiling_s=delivery.retry_ceiling_s,
+        lifetime_s=delivery.lifetime_s,
+        jitter=delivery.retry_jitter,
+    )
+
+
+def settle_policy(config: Config) -> SettlePolicy:
+    """How outcomes are judged."""
+    return SettlePolicy(
+        hostname=config.server.hostname,
+        schedule=retry_schedule(config),
+        delay_notice_s=config.delivery.delay_notice_s,
+    )
+
+
+def schedule_limits(config: Config) -> ScheduleLimits:
+    """The bounds of the delivery loop."""
+    delivery = config.delivery
+    return ScheduleLimits(
+        capacity=delivery.window,
+        per_domain=delivery.connections_per_site,
+        total=delivery.connections,
+        recipients_per_item=delivery.recipients_per_message,
+    )
