@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 import trustme
 
-from postroad.receive.caller import Role
-from postroad.receive.checks import Checks
+from postroad.receive.caller import Caller, Role
+from postroad.receive.checks import Amended, Checks
 from postroad.receive.limits import Budget, Gate
 from postroad.receive.session import Reception
 from postroad.receive.station import Accept, Roll, SessionTimeouts, Station
@@ -139,6 +140,57 @@ def test_a_check_may_wait_and_the_replies_stay_in_order() -> None:
             assert said.endswith(b"250 2.1.0 Sender OK\r\n550 5.7.1 Not today\r\n250 2.0.0 OK\r\n")
 
     run(Host(checks=Checks(rcpt=(slow,))), use)
+
+
+def test_a_check_of_the_connection_refuses_before_the_greeting() -> None:
+    async def use(host: Host) -> None:
+        async with host.client() as talk:
+            said = await talk(b"EHLO c\r\nQUIT\r\n")
+            assert said.startswith(b"554 mx.test Listed\r\n")
+            assert b"250" not in said and said.endswith(b"<closed>")
+
+    run(Host(checks=Checks(connect=(lambda caller: reply(550, "Listed", "5.7.1"),))), use)
+
+
+def test_h04_a_greeting_that_waits_sees_who_talks_early_and_serves_him_in_order() -> None:
+    early: list[bool] = []
+
+    async def slow(caller: Caller) -> Reply | None:
+        await asyncio.sleep(0.05)
+        early.append(caller.talked_early)
+        return None
+
+    async def use(host: Host) -> None:
+        async with host.client() as talk, host.client() as patient:
+            assert (await talk(b"EHLO c\r\nNOOP\r\n")).startswith(b"220 mx.test ESMTP Postroad\r\n250-mx.test")
+            assert (await patient(b"")).startswith(b"220 mx.test")
+
+    run(Host(checks=Checks(connect=(slow, lambda caller: None))), use)
+    assert sorted(early) == [False, True]
+
+
+def test_checks_of_a_message_may_amend_it_one_after_the_other() -> None:
+    kept: list[Amended | None] = []
+
+    async def late(caller: object, event: MessageReceived) -> Amended:
+        await asyncio.sleep(0.01)
+        return Amended(event=replace(event, body=event.body + b"late\r\n"), above=b"A: late\r\n", hold="looks odd")
+
+    def at_once(caller: object, event: MessageReceived) -> Amended:
+        return Amended(event=replace(event, body=event.body + b"soon\r\n"), above=b"A: soon\r\n")
+
+    async def use(host: Host) -> None:
+        async with host.client() as talk:
+            assert b"221" in await talk(MESSAGE)
+
+    def keep(caller: object, event: object, amended: Amended | None) -> None:
+        kept.append(amended)
+
+    run(Host(keep, Checks(message=(at_once, late, lambda caller, event: None, at_once))), use)
+    (amended,) = kept
+    assert amended is not None
+    assert amended.event.body == b"Subject: x\r\n\r\nhi\r\nsoon\r\nlate\r\nsoon\r\n"
+    assert (amended.above, amended.hold) == (b"A: soon\r\nA: late\r\nA: soon\r\n", "looks odd")
 
 
 def test_s15_a_slow_client_is_told_421_and_closed() -> None:

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import pytest
 import uvloop
 
-from postroad.message.envelope import BodyType, Envelope, Notify, Recipient, Return
+from postroad.message.envelope import BodyType, ByMode, DeliverBy, Envelope, Notify, Recipient, Return
 from postroad.smtp.address import NULL, Address, NullPath
 from postroad.store.spool import (
+    NEVER,
     Attempt,
     Deferred,
     Queued,
@@ -67,11 +68,15 @@ def full_message(number: int) -> SpooledMessage:
             smtputf8=True,
             ret=Return.HEADERS,
             envid="id+1 é",
+            priority=-3,
+            deliver_by=DeliverBy(WALL + 900.5, ByMode.RETURN, is_traced=True),
+            require_tls=True,
         ),
         body=bytes(range(256)) * 40,
         received_at=WALL + 0.25,
         expires_at=WALL + 1.5,
         trace=Trace(peer="[2001:db8::1]:25", helo="é\x00", protocol="UTF8SMTPSA", user="ann"),
+        stream="ann",
     )
 
 
@@ -98,6 +103,16 @@ class SpoolConformance:
         with self.using(tmp_path) as make, asyncio.Runner(loop_factory=factory) as runner:
             runner.run(whole(make))
 
+    def test_what_is_held_is_kept_and_never_due(self, tmp_path: Path) -> None:
+        async def work(spool: Spool) -> None:
+            held = replace(message(spool.new_id(WALL)), held="a scanner asks for it", stream="ann")
+            (queued,) = await spool.commit(held, WALL)
+            assert queued.due_at == NEVER
+            assert await spool.due(before=1e18, limit=10) == ()
+            assert await spool.load(held.id) == held
+
+        self.check(tmp_path, work)
+
     @pytest.mark.parametrize("uv", [False, True])
     def test_a_committed_message_comes_back_whole(self, tmp_path: Path, uv: bool) -> None:
         async def work(spool: Spool) -> None:
@@ -107,6 +122,8 @@ class SpoolConformance:
             assert {(one.message_id, one.due_at, one.attempts, one.delay_notified) for one in queued} == {
                 (whole.id, WALL + 7, 0, False)
             }
+            assert {(one.priority, one.stream) for one in queued} == {(-3, "ann")}
+            assert await spool.due(before=WALL + 8, limit=10) == queued
             assert await spool.load(whole.id) == whole
             assert await spool.due(before=WALL + 8, limit=10) == queued
 

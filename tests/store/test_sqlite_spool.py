@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,38 @@ def test_d07_a_newer_or_foreign_file_is_refused_untouched(tmp_path: Path) -> Non
         SqliteSpool.open(garbage, shard=2)
     with pytest.raises(SpoolError):
         SqliteSpool.open(tmp_path, shard=2)
+
+
+def test_d07_a_spool_of_the_first_version_is_taken_over_with_its_mail(tmp_path: Path) -> None:
+    path = tmp_path / "spool-0.db"
+    first = files("postroad.store").joinpath("migrations/spool/0001_messages.sql").read_text("utf-8")
+    body = b"Subject: old\r\n\r\nold\r\n"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(first)
+        connection.execute(f"PRAGMA application_id = {zlib.crc32(b'postroad spool') & 0x7FFFFFFF}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute(
+            "INSERT INTO message VALUES (9, 1.0, 2.0, 'ann', 'example.org', '7BIT', 0, NULL, NULL, '192.0.2.1', 'h',"
+            " 'ESMTP', NULL, ?, ?, ?)",
+            (len(body), zlib.crc32(body), body),
+        )
+        connection.execute("INSERT INTO recipient VALUES (4, 9, 'bob', 'example.net', NULL, NULL, 5.0, 2, 0)")
+        connection.execute("INSERT INTO attempt VALUES (9, 4, 2, 'bob@example.net', 4.0, 'mx', 'rcpt', '451', 'x')")
+        connection.commit()
+
+    async def work() -> None:
+        spool = SqliteSpool.open(path, shard=0)
+        (queued,) = await spool.due(before=10.0, limit=9)
+        assert (queued.id, queued.attempts, queued.priority, queued.stream) == (4, 2, 0, "example.org")
+        kept = await spool.load(9)
+        assert kept is not None and (kept.body, kept.held, kept.stream) == (body, "", "example.org")
+        await spool.settle([Settled(queued=queued)])
+        await spool.close()
+
+    run(work())
+    with closing(sqlite3.connect(path)) as connection:
+        counts = [connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("message", "attempt")]
+    assert counts == [0, 0]
 
 
 def test_d02_a_full_store_refuses_keeps_its_queue_and_recovers(tmp_path: Path) -> None:
