@@ -344,3 +344,21 @@ def test_every_list_that_is_written_is_read_again(notes: dict[str, str]) -> None
     ]
     file = io.BytesIO("".join(csv_lines(entries)).encode())
     assert list(entries_of(reader_of(file, None, None), None, 2_000_000_000.0)) == entries
+
+
+def test_an_entry_may_hold_for_the_mail_of_one_sender_alone(state: State) -> None:
+    done = state.suppress("add", "ann@a.test", "--cause", "opt_out", "--scope", "News@Shop.Example")
+    assert "for mail of news@shop.example" in done.out
+    state.suppress("add", "bob@a.test", "--scope", "list:offers", "--days", 30)
+    assert state.suppress("check", "ann@a.test", "bob@a.test").status == 0, "everybody else may still mail them"
+    assert state.suppress("check", "ann@a.test", "--scope", "news@shop.example").status == 1
+    assert state.suppress("check", "ann@a.test", "--scope", "shop.example").status == 0
+    state.suppress("add", "carl@a.test", "--scope", "shop.example")
+    assert state.suppress("check", "carl@a.test", "--scope", "anyone@shop.example").status == 1
+    exported = state.suppress("export").out
+    again = State(state.directory / "again")
+    again.suppress("import", "-", stdin=exported)
+    assert again.suppress("export").out == exported
+    assert state.suppress("remove", "ann@a.test", "--scope", "other.example").status == 1
+    assert state.suppress("remove", "ann@a.test").status == 0
+    assert "no sender" in state.suppress("add", "x@a.test", "--scope", "not a sender").err

@@ -305,3 +305,21 @@ def test_whatever_the_names_what_was_kept_is_found(facts: dict[str, tuple[str, f
         store.suppress(suppressed(name) for name in facts)
         assert store.suppressed(list(facts)).keys() == facts.keys()
         assert [one.name for one in store.suppressions()] == sorted(facts)
+
+
+def test_an_entry_ends_by_itself_and_holds_for_its_scope_alone(store: FactStore) -> None:
+    entry = Suppressed(name="ann@a.test", cause=Cause.BOUNCED, added_at=NOW, expires_at=NOW + 50, scope="news.test")
+    store.suppress([entry, suppressed("bob@a.test")])
+    names = ["ann@a.test", "bob@a.test"]
+    assert set(store.suppressed(names)) == {"bob@a.test"}
+    assert store.suppressed(names, scopes=["", "news.test"], now=NOW + 1)["ann@a.test"] == entry
+    assert set(store.suppressed(names, scopes=["", "news.test"], now=NOW + 50)) == {"bob@a.test"}
+    assert store.expire_suppressions(NOW + 50) == 1
+    assert [one.name for one in store.suppressions()] == ["bob@a.test"]
+
+
+def test_who_is_taken_off_the_list_is_no_longer_known_as_bounced(store: FactStore) -> None:
+    store.note_deliveries([delivered("ann@a.test"), delivered("bob@a.test", DeliveryOutcome.DELIVERED)])
+    assert store.listed(["ann@a.test", "bob@a.test"]) == {"ann@a.test"}
+    assert store.release("ann@a.test") and not store.release("bob@a.test")
+    assert set(store.deliveries(["ann@a.test", "bob@a.test"])) == {"bob@a.test"}

@@ -23,13 +23,14 @@ from postroad.cli.suppress_lists import (
     entry_of,
     jsonl,
     reader_of,
+    scope_of,
     stamp,
     suppressed_name,
     table,
 )
 from postroad.clock import SystemClock
 from postroad.events import escaped
-from postroad.store.facts import Delivered, DeliveryOutcome, FactStore, Suppressed
+from postroad.store.facts import EVERYBODY, Delivered, DeliveryOutcome, FactStore, Suppressed
 from postroad.verify.address import MAX_TEXT, BadAddress
 from postroad.verify.lines import ListError
 from postroad.verify.rows import BadRow
@@ -71,6 +72,22 @@ def _note(_context: click.Context, _option: click.Parameter, value: str) -> str:
     return value
 
 
+def _scope_named(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    scope = scope_of(value)
+    if isinstance(scope, BadAddress):
+        raise click.BadParameter(f"{value[:80]!r} is no sender's address, domain or list:NAME: {scope.fault}")
+    return scope
+
+
+_scope = click.option(
+    "--scope",
+    callback=_scope_named,
+    help="Whose mail alone it is about: a sender's address, a sender's domain, or list:NAME.",
+)
+
+
 def _rows(number: int) -> str:
     return f"{number:,} row{'' if number == 1 else 's'}"
 
@@ -89,62 +106,67 @@ def command() -> None:
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @_cause
 @click.option("--note", default="", callback=_note, help="Words to remember it by.")
+@_scope
+@click.option("--days", type=click.FloatRange(0, 36_500, min_open=True), help="For so long; without end by default.")
 @_state
-def add(names: tuple[str, ...], cause: str | None, note: str, state: Path | None) -> None:
-    """Put addresses or domains on the list; an earlier entry of the same name is replaced.
+def add(
+    names: tuple[str, ...], cause: str | None, note: str, scope: str | None, days: float | None, state: Path | None
+) -> None:
+    """Put addresses or domains on the list; an earlier entry of the same name and scope is replaced.
 
     NAME is an address, or a domain for every address at it (its subdomains are domains of their own).
     """
     now = SystemClock().wall()
     entries = []
+    ends = None if days is None else now + days * 86_400
     for name in _names(names):
-        entry = entry_of(name, cause, note, now)
+        entry = entry_of(name, cause, note, now, scope=scope or EVERYBODY, expires_at=ends)
         if isinstance(entry, BadAddress):
             fail(entry.fault)
         entries.append(entry)
     with fact_store(state) as facts:
         facts.suppress(entries)
     for entry in entries:
-        click.echo(f"{escaped(entry.name)}: on the list as {entry.cause}")
+        whose = f", for mail of {escaped(entry.scope)}" if entry.scope else ""
+        click.echo(f"{escaped(entry.name)}: on the list as {entry.cause}{whose}")
 
 
-@command.command("remove")
+@command.command("remove", short_help="Take addresses or domains off the list.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@_scope
 @_state
-def remove(names: tuple[str, ...], state: Path | None) -> None:
-    """Take addresses or domains off the list, in every spelling of a mailbox. Status 1 where one was not on it."""
+def remove(names: tuple[str, ...], scope: str | None, state: Path | None) -> None:
+    """Take addresses or domains off the list, in every spelling of a mailbox. Status 1 where one was not on it.
+
+    Without --scope whatever stops mail to them goes, and that mail to them came back is forgotten.
+    """
     wanted = _names(names)
     with fact_store(state) as facts:
-        gone = facts.suppressed(wanted)
+        listed = facts.listed(wanted, scope=scope)
         for name in wanted:
-            facts.release(name)
-        bounced = _bounced(facts, wanted)
-    for name in gone:
-        click.echo(f"{escaped(name)}: off the list")
+            facts.release(name, scope=scope)
     for name in wanted:
-        if name not in gone:
+        if name in listed:
+            click.echo(f"{escaped(name)}: off the list")
+        else:
             click.echo(f"postroad: {escaped(name)} is not on the list", err=True)
-        if name in bounced:
-            click.echo(
-                f"postroad: mail to {escaped(name)} came back, which is known apart from the list: `postroad forget`"
-                " removes that too",
-                err=True,
-            )
-    if len(gone) < len(wanted):
+    if len(listed) < len(wanted):
         sys.exit(1)
 
 
 @command.command("check", short_help="Say whether addresses may be mailed, by the status too.")
 @click.argument("names", metavar="ADDRESS...", nargs=-1, required=True)
+@_scope
 @_state
-def check_names(names: tuple[str, ...], state: Path | None) -> None:
+def check_names(names: tuple[str, ...], scope: str | None, state: Path | None) -> None:
     """Say of each address or domain whether it may be mailed: status 0 where all may, 1 where one may not.
 
     An address may not where it is on the list, its domain is, or mail to it came back.
     """
     wanted = _names(names)
     with fact_store(state) as facts:
-        entries = facts.suppressed([*wanted, *(_domain(name) for name in wanted)])
+        asked = [*wanted, *(_domain(name) for name in wanted)]
+        entries = facts.suppressed(asked, scopes=_scopes(scope), now=SystemClock().wall())
         bounced = _bounced(facts, wanted)
     is_free = True
     for name in wanted:
@@ -159,6 +181,11 @@ def check_names(names: tuple[str, ...], state: Path | None) -> None:
         click.echo(escaped(f"{name}: {told}"))
     if not is_free:
         sys.exit(1)
+
+
+def _scopes(scope: str | None) -> list[str]:
+    """Everybody's, that one, and that of its domain where it is an address."""
+    return [EVERYBODY] if not scope else list(dict.fromkeys([EVERYBODY, scope, scope.rpartition("@")[2]]))
 
 
 def _domain(name: str) -> str:

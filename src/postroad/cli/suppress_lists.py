@@ -16,7 +16,7 @@ from typing import IO
 
 from postroad.events import escaped
 from postroad.smtp.address import Address
-from postroad.store.facts import Cause, Suppressed
+from postroad.store.facts import EVERYBODY, Cause, Suppressed
 from postroad.verify.address import MAX_TEXT, BadAddress, bare_text, check
 from postroad.verify.lines import ListError
 from postroad.verify.lists import ListReader
@@ -25,7 +25,8 @@ from postroad.verify.tables import csv_line, safe_cell
 
 MAX_NOTE_CHARS = 500
 """Of a longer note the beginning is kept."""
-COLUMNS = ("name", "cause", "added_at", "note")
+MAX_SCOPE_CHARS = 330
+COLUMNS = ("name", "cause", "added_at", "note", "scope", "expires_at")
 CAUSES = tuple(str(cause) for cause in Cause)
 _ANYBODY = "x"
 """Stands before a domain, so that it is read as the domain of an address."""
@@ -50,13 +51,30 @@ def suppressed_name(text: str) -> str | BadAddress:
     return checked.domain if isinstance(checked, Address) else checked
 
 
-def entry_of(name: str, cause: str | None, note: str, added_at: float) -> Suppressed | BadAddress:
+def scope_of(text: str) -> str | BadAddress:
+    """Whose mail an entry stops: a sender's address or domain, `list:name`, or nothing for everybody's."""
+    bare = bare_text(text).lower()
+    if not bare or bare.startswith("list:"):
+        return storable(bare)[:MAX_SCOPE_CHARS]
+    return suppressed_name(bare)
+
+
+def entry_of(
+    name: str, cause: str | None, note: str, added_at: float, *, scope: str = EVERYBODY, expires_at: float | None = None
+) -> Suppressed | BadAddress:
     """The entry of a canonical name; without a cause, the usual one of an address or a domain."""
     is_domain = "@" not in name
     found = Cause(cause) if cause else Cause.BLOCKED_DOMAIN if is_domain else Cause.DO_NOT_MAIL
     if found is Cause.BLOCKED_DOMAIN and not is_domain:
         return BadAddress(f"blocked_domain is for a domain, and {name} is an address: say do_not_mail or opt_out")
-    return Suppressed(name=name, cause=found, added_at=added_at, note=storable(note)[:MAX_NOTE_CHARS])
+    return Suppressed(
+        name=name,
+        cause=found,
+        added_at=added_at,
+        note=storable(note)[:MAX_NOTE_CHARS],
+        scope=scope,
+        expires_at=expires_at,
+    )
 
 
 # Written -----------------------------------------------------------------------------------------------------------
@@ -72,13 +90,24 @@ def csv_lines(entries: Iterable[Suppressed]) -> Iterator[str]:
     line = csv_line(",")
     yield line(COLUMNS)
     for one in entries:
-        yield line([safe_cell(one.name), str(one.cause), stamp(one.added_at), safe_cell(one.note)])
+        ends = "" if one.expires_at is None else stamp(one.expires_at)
+        yield line(
+            [
+                safe_cell(one.name),
+                str(one.cause),
+                stamp(one.added_at),
+                safe_cell(one.note),
+                safe_cell(one.scope),
+                ends,
+            ]
+        )
 
 
 def jsonl(entries: Iterable[Suppressed]) -> Iterator[str]:
     """An object for each."""
     for one in entries:
-        values = (one.name, str(one.cause), stamp(one.added_at), one.note)
+        ends = None if one.expires_at is None else stamp(one.expires_at)
+        values = (one.name, str(one.cause), stamp(one.added_at), one.note, one.scope, ends)
         yield json.dumps(dict(zip(COLUMNS, values, strict=True)), ensure_ascii=True) + "\n"
 
 
@@ -90,7 +119,10 @@ def table(entries: Iterator[Suppressed]) -> Iterator[str]:
         return
     yield f"{'name':<40}  {'cause':<14}  {'since (UTC)':<20}  note".rstrip() + "\n"
     for one in chain([first], entries):
-        yield escaped(f"{one.name:<40}  {one.cause:<14}  {stamp(one.added_at)}  {one.note}").rstrip() + "\n"
+        whose = f" (for mail of {one.scope})" if one.scope else ""
+        ends = "" if one.expires_at is None else f" (until {stamp(one.expires_at)})"
+        told = f"{one.note}{whose}{ends}"
+        yield escaped(f"{one.name:<40}  {one.cause:<14}  {stamp(one.added_at)}  {told}").rstrip() + "\n"
 
 
 # Read --------------------------------------------------------------------------------------------------------------
@@ -125,6 +157,8 @@ class _Row:
     cause: str
     added_at: str
     note: str
+    scope: str
+    expires_at: str
 
 
 def entries_of(reader: ListReader, cause: str | None, now: float) -> Iterator[Suppressed | BadRow]:
@@ -133,7 +167,7 @@ def entries_of(reader: ListReader, cause: str | None, now: float) -> Iterator[Su
     places: dict[str, int] = {}
     column = reader.layout.column
     if column < len(header) and isinstance(suppressed_name(reader.header[column]), str):
-        yield _read(_Row(1, reader.header[column], "", "", ""), cause, now)
+        yield _read(_Row(1, reader.header[column], "", "", "", "", ""), cause, now)
     else:
         places = {title: header.index(title) for title in COLUMNS[1:] if title in header}
     for row in reader:
@@ -145,7 +179,9 @@ def _row(row: ListRow, places: dict[str, int]) -> _Row:
         place = places.get(title, len(row.cells))
         return _plain(row.cells[place]) if place < len(row.cells) else ""
 
-    return _Row(row.line, _plain(row.text), cell("cause"), cell("added_at"), cell("note"))
+    return _Row(
+        row.line, _plain(row.text), cell("cause"), cell("added_at"), cell("note"), cell("scope"), cell("expires_at")
+    )
 
 
 def _plain(cell: Cell) -> str:
@@ -161,15 +197,27 @@ def _read(row: _Row, cause: str | None, now: float) -> Suppressed | BadRow:
     said = "_".join(row.cause.casefold().replace("-", " ").split())
     if said and said not in CAUSES:
         return BadRow(row.line, f"there is no cause {row.cause[:40]!r}: write one of {', '.join(CAUSES)}")
-    entry = entry_of(name, said or cause, row.note, _when(row.added_at, now))
+    scope = scope_of(row.scope)
+    if isinstance(scope, BadAddress):
+        return BadRow(row.line, f"the scope {row.scope[:80]!r} is no sender's address or domain: {scope.fault}")
+    ends = _moment(row.expires_at)
+    if row.expires_at and ends is None:
+        return BadRow(row.line, f"{row.expires_at[:40]!r} is no time: write it like {stamp(now)}")
+    entry = entry_of(name, said or cause, row.note, _when(row.added_at, now), scope=scope, expires_at=ends)
     return BadRow(row.line, entry.fault) if isinstance(entry, BadAddress) else entry
 
 
 def _when(text: str, now: float) -> float:
     """When an entry of an export was added; now where that cannot be told."""
+    found = _moment(text)
+    return now if found is None else min(now, found)
+
+
+def _moment(text: str) -> float | None:
+    """A time as an export writes it."""
     try:
         found = datetime.fromisoformat(text)
         aware = found.replace(tzinfo=UTC) if found.tzinfo is None else found
-        return min(now, max(0.0, aware.timestamp()))
+        return max(0.0, aware.timestamp())
     except (ValueError, OverflowError):
-        return now
+        return None

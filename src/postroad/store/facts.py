@@ -29,6 +29,10 @@ _SCHEMA = "facts"
 _SETTINGS = DatabaseSettings(synchronous="NORMAL", cache_kib=16 * 1024, checkpoint_pages=8000)
 
 
+EVERYBODY = ""
+"""The scope of what stops everybody's mail."""
+
+
 class Cause(StrEnum):
     """Why an address, or everything at a domain, is not to be mailed."""
 
@@ -54,12 +58,17 @@ class DeliveryOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suppressed:
-    """`name`: an address, or a domain. `added_at`: wall clock."""
+    """`name`: an address, or a domain. Times by the wall clock."""
 
     name: str
     cause: Cause
     added_at: float
     note: str = ""
+    scope: str = EVERYBODY
+    """Whose mail it stops: everybody's, or that of a sender (`news@example.org`), of a sender's domain, or of a list
+    (`list:offers`)."""
+    expires_at: float | None = None
+    """When it ends by itself; None: never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,53 +158,99 @@ class FactStore:
     # Suppression ----------------------------------------------------------------------------------------------
 
     def suppress(self, entries: Iterable[Suppressed]) -> int:
-        """Add them; one of the same name replaces the earlier. How many there were."""
-        rows = [(one.name, str(one.cause), one.added_at, one.note, self._mailbox(one.name)) for one in entries]
+        """Add them; one of the same name and scope replaces the earlier. How many there were."""
+        rows = [
+            (one.name, one.scope, str(one.cause), one.added_at, one.expires_at, one.note, self._mailbox(one.name))
+            for one in entries
+        ]
         with self._transaction() as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO suppression (name, cause, added_at, note, mailbox) VALUES (?, ?, ?, ?, ?)", rows
+                "INSERT OR REPLACE INTO suppression (name, scope, cause, added_at, expires_at, note, mailbox)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                rows,
             )
         return len(rows)
 
-    def release(self, name: str) -> bool:
-        """Take an entry off the list, with those of other spellings of its mailbox; whether there was one."""
+    def release(self, name: str, *, scope: str | None = None) -> bool:
+        """Take an entry off the list, with those of other spellings of its mailbox, in that scope or in all; whether
+        there was one. Where it stopped everybody's mail, bounces of the past are forgotten too: mail may go again."""
+        mailbox = self._mailbox(name)
         with self._transaction() as connection:
-            return bool(
-                connection.execute(
-                    "DELETE FROM suppression WHERE name = ? OR mailbox = ?", (name, self._mailbox(name))
+            gone = connection.execute(
+                "DELETE FROM suppression WHERE (name = ?1 OR mailbox = ?2) AND (?3 IS NULL OR scope = ?3)",
+                (name, mailbox, scope),
+            ).rowcount
+            if not scope:
+                gone += connection.execute(
+                    "DELETE FROM delivery WHERE (address = ?1 OR mailbox = ?2) AND outcome <> 'delivered'",
+                    (name, mailbox),
                 ).rowcount
-            )
+        return bool(gone)
 
-    def suppressed(self, names: Sequence[str]) -> dict[str, Suppressed]:
-        """Name → entry, of the addresses and domains that are on the list: as they stand, in small letters, or under
-        another spelling of the mailbox (of several, the last that was added)."""
+    def listed(self, names: Iterable[str], *, scope: str | None = None) -> set[str]:
+        """Those that `release` would take off the list, by any spelling."""
+        statement = (
+            "SELECT 1 FROM suppression WHERE (name = ?1 OR mailbox = ?2) AND (?3 IS NULL OR scope = ?3)"
+            " UNION ALL SELECT 1 FROM delivery WHERE ifnull(?3, '') = '' AND (address = ?1 OR mailbox = ?2)"
+            " AND outcome <> 'delivered'"
+        )
+        with self._transaction() as connection:
+            return {
+                name for name in names if connection.execute(statement, (name, self._mailbox(name), scope)).fetchone()
+            }
+
+    def has_suppressions(self) -> bool:
+        """Whether there is any entry at all."""
+        with self._transaction() as connection:
+            return connection.execute("SELECT 1 FROM suppression LIMIT 1").fetchone() is not None
+
+    def expire_suppressions(self, now: float) -> int:
+        """Remove those whose time is over; how many."""
+        with self._transaction() as connection:
+            return connection.execute("DELETE FROM suppression WHERE expires_at <= ?", (now,)).rowcount
+
+    def suppressed(
+        self, names: Sequence[str], *, scopes: Sequence[str] = (EVERYBODY,), now: float = 0.0
+    ) -> dict[str, Suppressed]:
+        """Name → entry, of the addresses and domains that are on the list for one of the scopes: as they stand, in
+        small letters, or under another spelling of the mailbox (of several, the last that was added).
+
+        `now`: entries that ended before are passed over."""
         wanted = list(dict.fromkeys(chain.from_iterable((name, name.lower()) for name in names)))
-        statement = "SELECT {}, name, cause, added_at, note FROM suppression WHERE ?1 = ?1"
-        rows = self._by_names(statement.format("name"), "name", wanted, 0)
-        found = {name: _suppressed(*rest) for name, *rest in rows}
+        statement = (
+            "SELECT {}, name, cause, added_at, note, scope, expires_at FROM suppression"
+            " WHERE (expires_at IS NULL OR expires_at > ?1)"
+        )
+
+        def entries_by(column: str, values: Sequence[str]) -> dict[str, Suppressed]:
+            chosen: dict[str, Suppressed] = {}
+            for value, *rest in self._by_names(statement.format(column), column, values, now):
+                entry = _suppressed(*rest)
+                if entry.scope in scopes and (value not in chosen or chosen[value].added_at < entry.added_at):
+                    chosen[value] = entry
+            return chosen
+
+        found = entries_by("name", wanted)
         mailboxes = self._mailboxes(name for name in names if name not in found and name.lower() not in found)
-        alike: dict[str, Suppressed] = {}
-        for mailbox, *rest in self._by_names(statement.format("mailbox"), "mailbox", _distinct(mailboxes), 0):
-            entry = _suppressed(*rest)
-            if mailbox not in alike or alike[mailbox].added_at < entry.added_at:
-                alike[mailbox] = entry
+        alike = entries_by("mailbox", _distinct(mailboxes))
         entries = (
             (name, found.get(name) or found.get(name.lower()) or alike.get(mailboxes.get(name, ""))) for name in names
         )
         return {name: entry for name, entry in entries if entry is not None}
 
     def suppressions(self) -> Iterator[Suppressed]:
-        """The whole list by name, read in pieces."""
-        after = ""
+        """The whole list by name and scope, read in pieces."""
+        after = ("", "")
         while True:
             with self._transaction() as connection:
                 rows = connection.execute(
-                    "SELECT name, cause, added_at, note FROM suppression WHERE name > ? ORDER BY name LIMIT 1000",
-                    (after,),
+                    "SELECT name, cause, added_at, note, scope, expires_at FROM suppression"
+                    " WHERE (name, scope) > (?, ?) ORDER BY name, scope LIMIT 1000",
+                    after,
                 ).fetchall()
             for row in rows:
                 yield _suppressed(*row)
-                after = row[0]
+                after = (row[0], row[4])
             if len(rows) < 1000:
                 return
 
@@ -282,7 +337,7 @@ class FactStore:
         if self._mailbox_of is None:
             return
         for table, column in (("suppression", "name"), ("delivery", "address")):
-            wanted = f"SELECT {column} FROM {table} WHERE mailbox IS NULL LIMIT {FILLED_TOGETHER}"  # noqa: S608 - ours
+            wanted = f"SELECT DISTINCT {column} FROM {table} WHERE mailbox IS NULL LIMIT {FILLED_TOGETHER}"  # noqa: S608 - ours
             filled = f"UPDATE {table} SET mailbox = ? WHERE {column} = ?"  # noqa: S608 - ours
             names = [""]
             while names:
@@ -313,5 +368,5 @@ def _delivered(address: str, domain: str, at: float, outcome: str, said: str) ->
     return Delivered(address=address, domain=domain, at=at, outcome=DeliveryOutcome(outcome), said=said)
 
 
-def _suppressed(name: str, cause: str, added_at: float, note: str) -> Suppressed:
-    return Suppressed(name=name, cause=Cause(cause), added_at=added_at, note=note)
+def _suppressed(name: str, cause: str, added_at: float, note: str, scope: str, expires_at: float | None) -> Suppressed:
+    return Suppressed(name=name, cause=Cause(cause), added_at=added_at, note=note, scope=scope, expires_at=expires_at)

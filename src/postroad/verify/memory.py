@@ -110,7 +110,7 @@ class FactMemory:
         now = self._clock.wall()
         texts = [str(address) for address in addresses]
         domains = list(dict.fromkeys(address.domain for address in addresses))
-        suppressed = self._store.suppressed([*texts, *domains])
+        suppressed = self._store.suppressed([*texts, *domains], now=now)
         outcomes = self._store.deliveries(texts)
         cached = {} if self._is_fresh else self._store.verdicts(texts, now=now)
         if not self._is_fresh:
