@@ -22,9 +22,11 @@ from typing import Any
 
 from postroad.clock import SystemClock
 from postroad.compose import mailboxes, receiving, sending, server
+from postroad.compose.returns import Facts
 from postroad.config import Config, ConfigMistake
 from postroad.deliver.attempt import Attempter
 from postroad.deliver.local import LocalMaildirs
+from postroad.deliver.settle import Judgement
 from postroad.deliver.worker import Deliverer, DelivererSettings, Surroundings
 from postroad.events import configure, emit
 from postroad.net.dialogue import client_context
@@ -33,6 +35,7 @@ from postroad.net.tls import TlsError
 from postroad.receive.accept import Acceptor
 from postroad.receive.auth import Authenticator
 from postroad.receive.caller import Role
+from postroad.receive.checks import Checks
 from postroad.receive.door import TlsDoor
 from postroad.receive.limits import Budget, Gate
 from postroad.receive.session import Reception
@@ -40,7 +43,7 @@ from postroad.receive.station import Roll, Station
 from postroad.road.pool import Pool
 from postroad.store.accounts import AccountError, SqliteAccounts
 from postroad.store.shards import adopt, find_shards, shard_path
-from postroad.store.spool import Queued, SpoolError, SpoolLocked
+from postroad.store.spool import Queued, SpooledMessage, SpoolError, SpoolLocked
 from postroad.store.sqlite_spool import SqliteSpool
 from postroad.supervisor import EXIT_CANNOT_START, Assignment
 
@@ -101,26 +104,35 @@ class Worker:
         self._spool = await self._open_spool(state / "spool")
         with ThreadPoolExecutor(8, "mailbox") as self._mailbox_threads, ThreadPoolExecutor(2, "auth") as auth_threads:
             self._accounts = SqliteAccounts(state / "accounts.db")
+            self._secret = server.secret_path(config).read_bytes()
             self._authenticator = Authenticator(
                 self._accounts,
                 auth_threads,
                 self._clock,
-                secret=server.secret_path(config).read_bytes(),
+                secret=self._secret,
                 limits=receiving.auth_limits(config),
             )
             self._gate = Gate(*receiving.connection_limits(config))
             self._budget = Budget(config.limits.body_memory_octets)
+            self._facts = Facts(config, self._clock)
             self._resolver, self._pool, attempter = self._make_road(config)
             self._deliverer = Deliverer(
                 self._spool,
                 attempter,
                 sending.settle_policy(config),
-                Surroundings(clock=self._clock, rng=self._rng, token=lambda: secrets.token_hex(12), emit=emit),
+                Surroundings(
+                    clock=self._clock,
+                    rng=self._rng,
+                    token=lambda: secrets.token_hex(12),
+                    emit=emit,
+                    settled=self._settled,
+                ),
                 DelivererSettings(limits=sending.schedule_limits(config)),
             )
             try:
                 await self._serve(index)
             finally:
+                await self._facts.close()
                 self._accounts.close()
 
     async def _open_spool(self, directory: Path) -> SqliteSpool:
@@ -219,11 +231,15 @@ class Worker:
         )
         contexts = server.tls_contexts(config)
         local = mailboxes.local_domains(config, self._accounts)
+        router = sending.router(config, self._resolver, self._rng)
+        asking = self._facts.asking(config, self._resolver, router, self._rng)
+        of_users = self._facts.checks(self._secret, local.is_local, asking)
         return [
             Station(
                 settings=receiving.server_settings(config, listener),
                 role=Role(listener.role),
-                checks=receiving.checks(config, listener, local),
+                checks=receiving.checks(config, listener, local)
+                + (of_users if Role(listener.role).is_submission else Checks()),
                 accept=acceptor.accept,
                 spawn=self._spawn,
                 nonce=lambda: secrets.token_urlsafe(18),
@@ -236,6 +252,12 @@ class Worker:
             for listener in config.listener
         ]
 
+    def _settled(
+        self, message: SpooledMessage, judgement: Judgement, bounces: Sequence[SpooledMessage], at: float
+    ) -> None:
+        """An attempt's outcome is durable: whoever keeps a record is told."""
+        self._facts.settled(message, judgement, bounces, at)
+
     def _hand_on(self, queued: Sequence[Queued]) -> None:
         self._deliverer.enqueue(queued)
 
@@ -245,7 +267,7 @@ class Worker:
 
     def _upkeep(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """What runs beside receiving and delivering, until the drain is over."""
-        return [self._sweep]
+        return [self._sweep, self._facts.behind.run, self._facts.upkeep]
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -271,6 +293,7 @@ class Worker:
             return
         self._config = loaded
         self._stations = stations
+        self._facts.use(loaded)
         configure(level=loaded.log.level, as_json=loaded.log.format == "json")
         old_pool, old_resolver = self._pool, self._resolver
         self._resolver, self._pool, attempter = self._make_road(loaded)

@@ -28,10 +28,10 @@ FLOORS = (
 """From the bottom up. A room knows the floors below its own, and nobody on its own floor."""
 
 BESIDE = {
-    "clock": {"net", "road", "store", "receive", "deliver", "verify", "library", "worker", "app", "cli"},
+    "clock": {"net", "road", "store", "receive", "deliver", "verify", "library", "compose", "worker", "app", "cli"},
     "events": {
         *("net", "road", "store", "receive", "deliver", "verify"),
-        *("library", "supervisor", "worker", "app", "cli", "config"),
+        *("library", "compose", "supervisor", "worker", "app", "cli", "config"),
     },
     "config": {"compose", "worker", "app", "cli"},
     "postroad": {"app", "cli"},

@@ -6,6 +6,7 @@ from postroad.config import Config, ListenerSettings
 from postroad.receive.auth import AuthLimits
 from postroad.receive.caller import Role
 from postroad.receive.checks import Checks, CheckSettings, LocalDomains, standard_checks
+from postroad.receive.guard.attempts import AttemptLimits
 from postroad.receive.station import SessionTimeouts
 from postroad.smtp.server_events import ServerSettings
 
@@ -43,7 +44,11 @@ def session_timeouts(config: Config) -> SessionTimeouts:
 
 def auth_limits(config: Config) -> AuthLimits:
     """How guessing is slowed."""
-    return AuthLimits(failures=config.auth.failures, window_s=config.auth.window_s, delay_s=config.auth.delay_s)
+    auth = config.auth
+    return AuthLimits(
+        attempts=AttemptLimits(failures=auth.failures, account_failures=auth.account_failures, window_s=auth.window_s),
+        delay_s=auth.delay_s,
+    )
 
 
 def checks(config: Config, listener: ListenerSettings, local: LocalDomains) -> Checks:

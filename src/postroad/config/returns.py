@@ -57,4 +57,6 @@ class VerifyFirstSection:
     mode: Literal["off", "domain", "mailbox"] = setting(
         "off", "`domain`: refuse recipients whose domain takes no mail; `mailbox`: also ask whether the mailbox exists."
     )
-    wait_s: float = setting(15.0, "How long to wait for an answer; without one the recipient is taken.", low=1, high=120)
+    wait_s: float = setting(
+        15.0, "How long to wait for an answer; without one the recipient is taken.", low=1, high=120
+    )

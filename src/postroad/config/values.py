@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from postroad.config.returns import ReturnsSection, SuppressionSection, UnsubscribeSection, VerifyFirstSection
 from postroad.config.setting import setting
 
 
@@ -113,7 +114,21 @@ class AuthSection:
     failures: int = setting(
         10, "Failures of one peer, or of one peer for one account, before it is refused.", low=1, high=10_000
     )
+    account_failures: int = setting(
+        100,
+        "Failures for one account, from everywhere, before only networks it came from of late are heard; 0 for never.",
+        low=0,
+        high=1_000_000,
+    )
     window_s: float = setting(600.0, "How long failures are remembered.", low=1, high=86_400)
+    ban_s: float = setting(
+        900.0,
+        "How long who has failed too often is banned, twice as long each time within a day; 0 for as long as failures"
+        " are remembered.",
+        low=0,
+        high=2_592_000,
+    )
+    longest_ban_s: float = setting(86_400.0, "The longest of these bans.", low=1, high=31_536_000)
     delay_s: float = setting(1.0, "How long a refusal is held back.", low=0, high=60)
 
 
@@ -232,4 +247,8 @@ class Config:
     delivery: DeliverySection = field(default_factory=DeliverySection)
     outgoing_timeouts: OutgoingTimeoutsSection = field(default_factory=OutgoingTimeoutsSection)
     route: tuple[RouteSettings, ...] = ()
+    returns: ReturnsSection = field(default_factory=ReturnsSection)
+    suppression: SuppressionSection = field(default_factory=SuppressionSection)
+    unsubscribe: UnsubscribeSection = field(default_factory=UnsubscribeSection)
+    verify_first: VerifyFirstSection = field(default_factory=VerifyFirstSection)
     log: LogSection = field(default_factory=LogSection)

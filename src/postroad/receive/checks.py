@@ -81,6 +81,16 @@ class Checks:
     rcpt: tuple[Callable[[Caller, RcptReceived], Decision], ...] = ()
     message: tuple[Callable[[Caller, MessageReceived], MessageDecision], ...] = ()
 
+    def __add__(self, others: Checks) -> Checks:
+        """These, then the others."""
+        return Checks(
+            connect=self.connect + others.connect,
+            hello=self.hello + others.hello,
+            mail=self.mail + others.mail,
+            rcpt=self.rcpt + others.rcpt,
+            message=self.message + others.message,
+        )
+
 
 _RELAY_DENIED = reply(550, "Relaying denied: this host takes mail for its own domains only", "5.7.1")
 _NO_SUCH_MAILBOX = reply(550, "No such mailbox here", "5.1.1")
