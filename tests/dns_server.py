@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from dnslib import AAAA, CNAME, MX, QTYPE, RCODE, RR, TXT, A, DNSRecord
+from dnslib import AAAA, CNAME, MX, PTR, QTYPE, RCODE, RR, TXT, A, DNSRecord
 from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
 
 SERVFAIL = "SERVFAIL"
@@ -34,6 +34,8 @@ def _data(kind: str, value: Any) -> Any:
             return AAAA(value)
         case "CNAME":
             return CNAME(value)
+        case "PTR":
+            return PTR(value)
         case _:
             return TXT(value)
 

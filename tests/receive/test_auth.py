@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
-from postroad.receive.auth import Authenticator, AuthLimits, FailureTable
+from postroad.receive.auth import Authenticator, AuthLimits
+from postroad.receive.guard.attempts import AttemptLimits, Attempts
+from postroad.receive.guard.tally import Tally, table_octets
 from postroad.store.accounts import MemoryAccounts
 
 
@@ -31,7 +32,7 @@ def with_authenticator(use: Callable[[Authenticator, SteppedClock, MemoryAccount
 
     async def run() -> None:
         with ThreadPoolExecutor(2) as executor:
-            limits = AuthLimits(failures=3, window_s=60, delay_s=0)
+            limits = AuthLimits(attempts=AttemptLimits(failures=3, account_failures=8, window_s=60), delay_s=0)
             await use(Authenticator(accounts, executor, clock, secret=b"k" * 32, limits=limits), clock, accounts)
 
     asyncio.run(run())
@@ -94,19 +95,12 @@ def test_s25_scram_keys_of_the_unknown_look_real_and_stay_the_same() -> None:
     with_authenticator(use)
 
 
-def test_the_table_of_failures_is_bounded() -> None:
-    table = FailureTable(replace(AuthLimits(), table_size=3))
-    for number in range(10):
-        table.add(str(number), 0.0)
-    assert len(table._failures) == 3
-
-
 def test_h07_guesses_side_by_side_are_not_all_heard() -> None:
     async def use(authenticator: Authenticator, clock: SteppedClock, accounts: MemoryAccounts) -> None:
         guesses = [authenticator.check_password("ann@us.test", "", f"wrong {n}", "192.0.2.1") for n in range(20)]
         answers = await asyncio.gather(*guesses, authenticator.check_password("ann@us.test", "", "right", "192.0.2.1"))
         assert answers[-1] is not None, "the right one after too many wrong ones tells nothing"
-        assert sum(str(answer).startswith("535") for answer in answers) <= authenticator.limits.failures + 1
+        assert sum(str(answer).startswith("535") for answer in answers) <= authenticator.limits.attempts.failures + 1
         assert await authenticator.check_password("ann@us.test", "", "right", "192.0.2.2") is None, "others go on"
 
     with_authenticator(use)
@@ -120,3 +114,67 @@ def test_h07_an_ipv6_peer_is_its_network() -> None:
         assert authenticator.bar("bob@us.test", "2001:db8:0:1::1") is None
 
     with_authenticator(use)
+
+
+def test_h07_an_account_attacked_from_everywhere_is_closed_to_strangers_and_open_to_its_user() -> None:
+    async def use(authenticator: Authenticator, clock: SteppedClock, accounts: MemoryAccounts) -> None:
+        check = authenticator.check_password
+        assert await check("ann@us.test", "", "right", "203.0.113.5") is None
+        for number in range(8):
+            await check("ann@us.test", "", "guess", f"198.51.100.{number}")
+        assert str(await check("ann@us.test", "", "right", "192.0.2.200")).startswith("454 4.7.0")
+        assert await check("ann@us.test", "", "right", "203.0.113.5") is None, "her own network is heard"
+        accounts.add("bob@us.test", "his", identities=["bob@us.test"])
+        assert await check("bob@us.test", "", "his", "192.0.2.200") is None, "other accounts are unharmed"
+
+    with_authenticator(use)
+
+
+def test_h07_many_accounts_from_one_peer_are_stopped_and_a_user_known_from_there_is_heard() -> None:
+    async def use(authenticator: Authenticator, clock: SteppedClock, accounts: MemoryAccounts) -> None:
+        check = authenticator.check_password
+        assert await check("ann@us.test", "", "right", "203.0.113.5") is None
+        for number in range(3):
+            await check(f"user{number}@us.test", "", "guess", "203.0.113.5")
+        assert str(await check("bob@us.test", "", "guess", "203.0.113.5")).startswith("454 4.7.0")
+        assert await check("ann@us.test", "", "right", "203.0.113.5") is None
+        for _ in range(3):
+            await check("ann@us.test", "", "guess", "203.0.113.5")
+        assert await check("ann@us.test", "", "right", "203.0.113.5") is not None, "but not without end"
+
+    with_authenticator(use)
+
+
+def test_h07_workers_that_share_their_counts_stop_a_guesser_together() -> None:
+    accounts = MemoryAccounts()
+    clock = SteppedClock()
+    limits = AuthLimits(attempts=AttemptLimits(failures=4, window_s=60), delay_s=0)
+    told: list[str] = []
+
+    async def run() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            one, other = (
+                Authenticator(
+                    accounts,
+                    executor,
+                    clock,
+                    secret=b"k" * 32,
+                    limits=limits,
+                    attempts=attempts,
+                    on_barred=lambda barred: told.append(barred.subject),
+                )
+                for attempts in [_shared(limits.attempts)] * 2
+            )
+            for authenticator in (one, other, one, other):
+                assert authenticator.bar("ann@us.test", "192.0.2.1") is None
+                await authenticator.failed("ann@us.test", "192.0.2.1")
+            assert one.bar("ann@us.test", "192.0.2.1") is not None
+            assert other.bar("", "192.0.2.1") is not None
+
+    asyncio.run(run())
+    assert told == ["192.0.2.1"], "told once, when the limit was reached"
+
+
+def _shared(limits: AttemptLimits) -> Attempts:
+    failures, known_good = (Tally(bytearray(table_octets(100)), secret=b"k", window_s=60) for _ in range(2))
+    return Attempts(limits, failures, known_good)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postroad.net.dns_list import query_name
 from postroad.net.resolver import AddressAnswer, DnsStatus, MxAnswer
-from postroad.verify.block_lists import listed_by, query_name
+from postroad.verify.block_lists import listed_by
 
 
 class Zones:

@@ -25,6 +25,8 @@ tries it would give up after 0.6 s, whatever time it was given."""
 MAX_MX = 500
 """MX records read of one answer (H-09)."""
 MAX_ADDRESSES = 32
+MAX_NAMES = 10
+"""PTR records read of one answer."""
 
 
 class DnsStatus(Enum):
@@ -57,6 +59,31 @@ class AddressAnswer:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class NamesAnswer:
+    """`names`: what an address is called, in lower case without the final dot."""
+
+    status: DnsStatus
+    names: tuple[str, ...] = ()
+    detail: str = ""
+
+
+class ReverseResolver(Protocol):
+    """What the door asks of DNS."""
+
+    async def names(self, address: str) -> NamesAnswer:
+        """The PTR records of an address."""
+        ...
+
+    async def addresses(self, host: str) -> AddressAnswer:
+        """As `Resolver.addresses`."""
+        ...
+
+    async def addresses_v4(self, host: str) -> AddressAnswer:
+        """The A records alone, of a name that could have no others: a query less."""
+        ...
+
+
 class Resolver(Protocol):
     """What the road asks of DNS."""
 
@@ -77,7 +104,14 @@ _STATUS = {
     pycares.errno.ARES_EBADNAME: DnsStatus.NO_DOMAIN,  # no name that DNS could hold
 }
 
-Answer = TypeVar("Answer", MxAnswer, AddressAnswer)
+_TYPES = {
+    "MX": pycares.QUERY_TYPE_MX,
+    "A": pycares.QUERY_TYPE_A,
+    "AAAA": pycares.QUERY_TYPE_AAAA,
+    "PTR": pycares.QUERY_TYPE_PTR,
+}
+
+Answer = TypeVar("Answer", MxAnswer, AddressAnswer, NamesAnswer)
 
 
 class _Channel:
@@ -138,6 +172,15 @@ class DnsResolver:
         except ValueError:
             return await self._once(("A", host), lambda: self._ask_addresses(host))
 
+    async def addresses_v4(self, host: str) -> AddressAnswer:
+        """A records alone."""
+        return await self._once(("A4", host), lambda: self._ask_v4(host))
+
+    async def names(self, address: str) -> NamesAnswer:
+        """PTR records."""
+        pointer = ipaddress.ip_address(address).reverse_pointer
+        return await self._once(("PTR", pointer), lambda: self._ask_names(pointer))
+
     async def close(self) -> None:
         """Give up what is still asked."""
         for channel in tuple(self._channels):
@@ -177,8 +220,7 @@ class DnsResolver:
             return _STATUS.get(code, DnsStatus.TEMPORARY), [], 0.0, words.lower()
         except (ValueError, UnicodeError) as error:
             return DnsStatus.NO_DOMAIN, [], 0.0, str(error)
-        wanted = {"MX": pycares.QUERY_TYPE_MX, "A": pycares.QUERY_TYPE_A, "AAAA": pycares.QUERY_TYPE_AAAA}[kind]
-        found = [record for record in result.answer if record.type == wanted]
+        found = [record for record in result.answer if record.type == _TYPES[kind]]
         ttl = min((float(record.ttl) for record in found), default=0.0)
         return (DnsStatus.FOUND if found else DnsStatus.NO_DATA), found, ttl, ""
 
@@ -206,6 +248,15 @@ class DnsResolver:
             (int(record.data.priority), str(record.data.exchange).rstrip(".").lower()) for record in found[:MAX_MX]
         )
         return MxAnswer(status, tuple(records), detail), ttl
+
+    async def _ask_v4(self, host: str) -> tuple[AddressAnswer, float]:
+        status, found, ttl, detail = await self._query(host, "A")
+        return AddressAnswer(status, tuple(str(record.data.addr) for record in found[:MAX_ADDRESSES]), detail), ttl
+
+    async def _ask_names(self, pointer: str) -> tuple[NamesAnswer, float]:
+        status, found, ttl, detail = await self._query(pointer, "PTR")
+        names = tuple(str(record.data.dname).rstrip(".").lower() for record in found[:MAX_NAMES])
+        return NamesAnswer(status, names, detail), ttl
 
     async def _ask_addresses(self, host: str) -> tuple[AddressAnswer, float]:
         v4, v6 = await asyncio.gather(self._query(host, "A"), self._query(host, "AAAA"))

@@ -2,7 +2,7 @@
 
 Argon2 runs in a thread, a few at a time; a verified password is remembered for a short while, as a keyed digest.
 An unknown user costs what a known one does (S-25), and repeated failures by one peer or for one account are slowed,
-then refused for a while (H-07).
+then refused for a while (H-07): receive/guard/attempts.py counts them, for all workers.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from postroad.clock import Clock
-from postroad.receive.limits import network_of
+from postroad.receive.guard.attempts import AttemptLimits, Attempts, Barred
+from postroad.receive.guard.tally import Tally, table_octets
 from postroad.smtp.reply import Reply, reply
 from postroad.smtp.sasl import ScramKeys
 from postroad.store.accounts import Account, Accounts, hash_password, verify_password
@@ -28,41 +29,34 @@ _TRY_LATER = reply(454, "Too many failed attempts: try again later", "4.7.0")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthLimits:
-    """Seconds and counts; the tables forget their oldest entry when full."""
+    """Seconds and counts."""
 
-    failures: int = 10
-    """Failures of one peer, or for one account, within the window, before it is refused unheard."""
-    window_s: float = 600.0
+    attempts: AttemptLimits = field(default_factory=AttemptLimits)
+    """How many failures are heard."""
     delay_s: float = 1.0
     """How long a refusal is held back."""
     remember_s: float = 60.0
     table_size: int = 10_000
+    """Verified passwords remembered; the oldest goes."""
 
 
-class FailureTable:
-    """Failed attempts by key, within a sliding window, in bounded memory."""
+OWN_TABLE = 10_000
+"""Keys counted by an Authenticator that shares its counts with nobody."""
 
-    def __init__(self, limits: AuthLimits) -> None:
-        self.limits = limits
-        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
-    def is_barred(self, key: str, now: float) -> bool:
-        """Whether this key has failed too often of late."""
-        count, since = self._failures.get(key, (0, now))
-        return count >= self.limits.failures and now - since < self.limits.window_s
+def _own_attempts(limits: AuthLimits, secret: bytes) -> Attempts:
+    failures, known_good = (
+        Tally(bytearray(table_octets(OWN_TABLE)), secret=secret, window_s=limits.attempts.window_s) for _ in range(2)
+    )
+    return Attempts(limits.attempts, failures, known_good)
 
-    def add(self, key: str, now: float) -> None:
-        """Count one more."""
-        count, since = self._failures.pop(key, (0, now))
-        if now - since >= self.limits.window_s:
-            count, since = 0, now
-        self._failures[key] = (count + 1, since)
-        if len(self._failures) > self.limits.table_size:
-            self._failures.popitem(last=False)
 
-    def clear(self, key: str) -> None:
-        """It has succeeded."""
-        self._failures.pop(key, None)
+def _nobody(username: str, peer: str) -> bool:
+    return False
+
+
+def _untold(barred: Barred) -> None:
+    return None
 
 
 class Authority(Protocol):
@@ -97,20 +91,34 @@ class Authenticator:
     """The Authority over an account store; one a worker. `secret` keys digests and the made-up keys of the unknown."""
 
     def __init__(
-        self, accounts: Accounts, executor: Executor, clock: Clock, *, secret: bytes, limits: AuthLimits | None = None
+        self,
+        accounts: Accounts,
+        executor: Executor,
+        clock: Clock,
+        *,
+        secret: bytes,
+        limits: AuthLimits | None = None,
+        attempts: Attempts | None = None,
+        is_banned: Callable[[str, str], bool] = _nobody,
+        on_barred: Callable[[Barred], None] = _untold,
     ) -> None:
+        """`attempts`: counts shared with others. `is_banned`: whether a user's attempt from a peer is not to be heard.
+        `on_barred` is told who has just reached a limit."""
         self.limits = limits or AuthLimits()
+        self.attempts = attempts or _own_attempts(self.limits, secret)
+        self._is_banned = is_banned
+        self._on_barred = on_barred
         self._accounts = accounts
         self._executor = executor
         self._clock = clock
         self._secret = secret
-        self._failures = FailureTable(self.limits)
         self._verified: OrderedDict[bytes, float] = OrderedDict()
         self._dummy_hash: str | None = None
 
     def use(self, limits: AuthLimits) -> None:
         """From now on, slow guessing by these: the configuration was reloaded."""
-        self.limits = self._failures.limits = limits
+        self.limits = limits
+        self.attempts.use(limits.attempts)
 
     def account(self, username: str) -> Account | None:
         """The account of that name, unless it is disabled."""
@@ -119,8 +127,8 @@ class Authenticator:
 
     def bar(self, username: str, peer: str) -> Reply | None:
         """The refusal for a peer or an account that has failed too often."""
-        now = self._clock.monotonic()
-        return _TRY_LATER if any(self._failures.is_barred(key, now) for key in _keys(username, peer)) else None
+        is_barred = self._is_banned(username, peer) or self.attempts.is_barred(username, peer, self._clock.wall())
+        return _TRY_LATER if is_barred else None
 
     async def check_password(self, username: str, authzid: str, password: str, peer: str) -> Reply | None:
         """None where the password is right and the user acts for himself; else the refusal, in its own time."""
@@ -175,17 +183,10 @@ class Authenticator:
 
     async def failed(self, username: str, peer: str) -> None:
         """Count a failure and hold the answer back."""
-        now = self._clock.monotonic()
-        for key in _keys(username, peer):
-            self._failures.add(key, now)
+        for barred in self.attempts.failed(username, peer, self._clock.wall()):
+            self._on_barred(barred)
         await asyncio.sleep(self.limits.delay_s)
 
     def succeeded(self, username: str, peer: str) -> None:
-        """Forget the failures of this user from this peer."""
-        self._failures.clear(_keys(username, peer)[1])
-
-
-def _keys(username: str, peer: str) -> tuple[str, str]:
-    """Under what failures are counted: the peer, and the peer with the account."""
-    network = network_of(peer)
-    return f"peer {network}", f"user {username.lower()} {network}"
+        """Forget the failures of this user from this peer, and know where he comes from."""
+        self.attempts.succeeded(username, peer, self._clock.wall())

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from postroad.smtp.address import Address, NullPath
+from postroad.smtp.reply import Reply
 from postroad.store.accounts import Account
 
 
@@ -45,6 +46,21 @@ class Caller:
     smtputf8: bool = False
     talked_early: bool = False
     """It sent something before our greeting (H-04)."""
+    talked_ahead: bool = False
+    """It sent more commands behind EHLO or HELO without waiting for the answer, which nobody may (RFC 2920 §3.1)."""
+    name: str = ""
+    """Its host name, where that leads to its address and back."""
+    recipients: int = 0
+    """Recipients it has asked for in this transaction."""
+    marks: tuple[str, ...] = ()
+    """What was found odd about it and did not lead to a refusal, a word each; filters may weigh it."""
+    refusal_due: Reply | None = None
+    """What it is told at RCPT, where a person will read it."""
+
+    def mark(self, word: str) -> None:
+        """Note something odd, once."""
+        if word not in self.marks:
+            self.marks = (*self.marks, word)
 
     @property
     def user(self) -> str | None:

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
-
-
-def network_of(peer: str) -> str:
-    """Whom an address stands for: itself, or for IPv6 its /64, since one customer has that many."""
-    if ":" not in peer:
-        return peer
-    return str(ipaddress.ip_network((peer.split("%", 1)[0], 64), strict=False))
+from postroad.receive.guard.networks import customer_of
 
 
 class Gate:
@@ -23,7 +16,7 @@ class Gate:
 
     def enter(self, peer: str) -> str | None:
         """Take a place. None, or why there is none."""
-        key = network_of(peer)
+        key = customer_of(peer)
         if self.open >= self.total:
             return "Too many connections"
         count = self._peers.get(key, 0)
@@ -35,7 +28,7 @@ class Gate:
 
     def leave(self, peer: str) -> None:
         """Give the place back."""
-        key = network_of(peer)
+        key = customer_of(peer)
         self.open -= 1
         count = self._peers[key] - 1
         if count:

@@ -16,7 +16,8 @@ from typing import Any, assert_never, cast
 from postroad.events import emit
 from postroad.net.fault import explain_fault
 from postroad.receive.caller import Caller, peer_of
-from postroad.receive.checks import Amended, Decision, ask_on
+from postroad.receive.checks import Amended, ask_on
+from postroad.receive.greeting import LOCAL_ERROR, TALKED_EARLY, Greeting
 from postroad.receive.station import Roll, Station
 from postroad.smtp.reply import Reply, reply
 from postroad.smtp.server import ServerSession, State
@@ -38,17 +39,12 @@ MAX_AHEAD_OCTETS = 1 << 16
 _SHUTTING_DOWN = reply(421, "Service shutting down", "4.3.2")
 _TIMED_OUT = reply(421, "Timeout exceeded", "4.4.2")
 _TOO_LONG = reply(421, "Session lasts too long", "4.4.2")
-_LOCAL_ERROR = reply(451, "Local error in processing", "4.3.0")
 _NO_TLS = reply(454, "TLS not available", "4.7.0")
 _BETWEEN = (State.SILENT, State.STRANGER, State.READY, State.REFUSING)
 """Nothing is lost by closing."""
 
 
-def _of_connection(check: Callable[[Caller], Decision], caller: Caller, _: object) -> Decision:
-    return check(caller)
-
-
-class Reception(asyncio.Protocol):
+class Reception(Greeting):
     """One connection."""
 
     __slots__ = (
@@ -56,16 +52,9 @@ class Reception(asyncio.Protocol):
         "_has_ended",
         "_held",
         "_is_choked",
-        "_is_gone",
-        "_is_holding_back",
         "_is_implicit_tls",
-        "_session",
-        "_transport",
-        "caller",
         "deadline",
         "has_begun",
-        "roll",
-        "station",
         "until",
     )
 
@@ -85,7 +74,6 @@ class Reception(asyncio.Protocol):
         self._is_choked = False
         """The client does not take its replies: nothing more is read from it."""
         self._is_holding_back = False
-        """A refusal waits for its time: nothing is read or said until then."""
         self._transport: asyncio.Transport | None = None
         self._session = ServerSession(station.settings, nonce=station.nonce, is_tls=is_implicit_tls)
         self.caller = Caller("", 0, station.role, is_tls=is_implicit_tls)
@@ -122,6 +110,11 @@ class Reception(asyncio.Protocol):
             return
         if session.state is State.SILENT:
             self.caller.talked_early = True
+            if self.station.refuses_early_talk:
+                self._is_holding_back = False
+                self._greet(TALKED_EARLY)
+                self._flush(self.roll.now())
+                return
         if session.state is State.SASL and self._is_barred_now():
             return
         session.receive(data)
@@ -174,9 +167,11 @@ class Reception(asyncio.Protocol):
                 is_settled = self._decide(event)
             except Exception as error:
                 self._report(error)
-                is_settled = self._settle(event, _LOCAL_ERROR)
+                is_settled = self._settle(event, LOCAL_ERROR)
             if not is_settled:
                 break
+        if session.refusals:
+            self._tell_refusals()
         now = self.roll.now()
         if session.is_in_body or self._held:
             self._account()
@@ -186,8 +181,10 @@ class Reception(asyncio.Protocol):
         """Answer it now (True), or see to it that it is answered later (False)."""
         match event:
             case RcptReceived():
+                self.caller.recipients += 1
                 return self._ask(event, self.station.checks.rcpt)
             case MailReceived():
+                self.caller.recipients = 0
                 self.caller.reverse_path = event.reverse_path
                 self.caller.smtputf8 = event.parameters.smtputf8
                 return self._ask(event, self.station.checks.mail)
@@ -196,6 +193,8 @@ class Reception(asyncio.Protocol):
             case HelloReceived():
                 self.caller.hello = event.name
                 self.caller.is_extended = event.is_extended
+                if self._session.buffered_octets:
+                    self.caller.talked_ahead = True
                 return self._ask(event, self.station.checks.hello)
             case StartTlsReceived():
                 if self.station.tls is None:
@@ -224,43 +223,6 @@ class Reception(asyncio.Protocol):
                 return False
             case _:
                 assert_never(event)
-
-    def _welcome(self, checks: tuple[Callable[[Caller], Decision], ...]) -> None:
-        """Greet, or refuse, once the checks of the connection are through."""
-        for index, check in enumerate(checks):
-            try:
-                decision = check(self.caller)
-            except Exception as error:
-                self._report(error)
-                decision = _LOCAL_ERROR
-            if isinstance(decision, Reply):
-                self._greet(decision)
-                return
-            if decision is not None:
-                self._is_holding_back = True
-                self.station.spawn(self._await_welcome(decision, checks[index + 1 :]))
-                return
-        self._greet(None)
-
-    async def _await_welcome(
-        self, first: Awaitable[Reply | None], rest: tuple[Callable[[Caller], Decision], ...]
-    ) -> None:
-        try:
-            refusal, _ = await ask_on([partial(_of_connection, check, self.caller) for check in rest], first, None)
-        except Exception as error:
-            self._report(error)
-            refusal = _LOCAL_ERROR
-        self._is_holding_back = False
-        if not self._is_gone and self._session.state is State.SILENT:
-            self._greet(refusal)
-            self._resume()
-
-    def _greet(self, refusal: Reply | None) -> None:
-        if refusal is not None:
-            emit("session.refused", peer=self.caller.peer, reason=str(refusal))
-            # A greeting that refuses is 554, or 421 where the client may come again (RFC 5321 §3.1, §3.8).
-            refusal = Reply(421 if 400 <= refusal.code < 500 else 554, refusal.lines, refusal.enhanced)
-        self._session.greet(refusal)
 
     def _ask(self, event: Event, checks: tuple[Callable[[Caller, Any], Any], ...]) -> bool:
         amended: Amended | None = None
@@ -293,7 +255,7 @@ class Reception(asyncio.Protocol):
                 is_settled = self._conclude(event if amended is None else amended.event, amended)
         except Exception as error:
             self._report(error)
-            is_settled = self._settle(event, _LOCAL_ERROR)
+            is_settled = self._settle(event, LOCAL_ERROR)
         if is_settled:
             self._resume()
 
@@ -315,7 +277,7 @@ class Reception(asyncio.Protocol):
         if error is not None or future.cancelled():
             if error is not None:
                 self._report(error)
-            decision: Reply | None = _LOCAL_ERROR
+            decision: Reply | None = LOCAL_ERROR
         else:
             decision = future.result()
         if not self._is_gone and self._session.is_waiting:
@@ -331,8 +293,16 @@ class Reception(asyncio.Protocol):
         if not self._is_gone and self._session.is_waiting:
             if decision is not None and not decision.is_positive:
                 emit("session.rejected", peer=self.caller.peer, event_kind=type(event).__name__, reply=str(decision))
+                if isinstance(event, RcptReceived) and decision.is_permanent and self.station.recipient_refused:
+                    self.station.recipient_refused(self.caller)
             self._session.answer(decision)
         return True
+
+    def _tell_refusals(self) -> None:
+        """Log what the protocol alone refused: syntax, order, sizes, bare line ends."""
+        for refusal in self._session.refusals:
+            emit("session.rejected", peer=self.caller.peer, event_kind="protocol", reply=str(refusal))
+        self._session.refusals.clear()
 
     def _resume(self) -> None:
         """After an answer that was waited for: go on with what the client has sent meanwhile."""
@@ -370,23 +340,20 @@ class Reception(asyncio.Protocol):
             self.station.budget.change(-self._held)
             self._held = 0
 
-    def _report(self, error: BaseException) -> None:
-        emit("internal.error", where="receive", error=f"{type(error).__name__}: {error}", exception=error)
-
     # Authentication and TLS -----------------------------------------------------------------------------------
 
     async def _check_password(self, event: PasswordReceived) -> None:
         authenticator = self.station.authenticator
         try:
             if authenticator is None:
-                refusal: Reply | None = _LOCAL_ERROR
+                refusal: Reply | None = LOCAL_ERROR
             else:
                 refusal = await authenticator.check_password(
                     event.username, event.authzid, event.password, self.caller.peer
                 )
         except Exception as error:
             self._report(error)
-            refusal = _LOCAL_ERROR
+            refusal = LOCAL_ERROR
         if self._is_gone or not self._session.is_waiting:
             return
         if refusal is None:
@@ -407,7 +374,7 @@ class Reception(asyncio.Protocol):
     def _give_keys(self, event: ScramKeysWanted) -> bool:
         authenticator = self.station.authenticator
         if authenticator is None:
-            self._session.close(_LOCAL_ERROR)
+            self._session.close(LOCAL_ERROR)
             return True
         barred = authenticator.bar(event.username, self.caller.peer)
         if barred is not None:
@@ -419,7 +386,7 @@ class Reception(asyncio.Protocol):
     def _is_barred_now(self) -> bool:
         """Whether guesses of this peer, running beside this exchange, have used up what is heard: then it ends."""
         authenticator = self.station.authenticator
-        barred = None if authenticator is None else authenticator.bar("", self.caller.peer)
+        barred = None if authenticator is None else authenticator.bar(self._session.claimed_user, self.caller.peer)
         if barred is None:
             return False
         self._session.close(Reply(421, barred.lines, barred.enhanced))

@@ -44,6 +44,12 @@ class Station:
     authenticator: Authority | None = None
     tls: ssl.SSLContext | None = None
     timeouts: SessionTimeouts = field(default_factory=SessionTimeouts)
+    greeting_delay: Callable[[Caller], float] | None = None
+    """Seconds to let a caller wait for the greeting; None: nobody waits."""
+    refuses_early_talk: bool = False
+    """Whether one who does not wait for it is told 554 instead of it (H-04)."""
+    recipient_refused: Callable[[Caller], None] | None = None
+    """Told of each recipient that was refused for good."""
     gate: Gate = field(default_factory=lambda: Gate(10_000, 10_000))
     budget: Budget = field(default_factory=lambda: Budget(1 << 28))
 

@@ -127,6 +127,11 @@ class ServerExchange:
         else:
             self._conversation = _Nothing()
 
+    @property
+    def username(self) -> str:
+        """Who the client says it is, once it has said so."""
+        return self._conversation.username
+
     def start(self, initial: bytes | None) -> ServerStep:
         """The first step; `initial`: the initial response decoded, None where the client sent none."""
         return self._conversation.challenge() if initial is None else self._conversation.take(initial)

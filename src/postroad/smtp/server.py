@@ -111,6 +111,8 @@ _NO_RECIPIENTS = reply(503, "No valid recipients", "5.5.1")
 _NOT_SERVING = reply(503, "No service here: only QUIT is understood", "5.5.1")
 _TOO_MANY_RECIPIENTS = reply(452, "Too many recipients: send the rest in another message", "4.5.3")
 _TOO_MANY_MESSAGES = reply(452, "Too many messages in this session: open another", "4.5.3")
+_TOO_MANY_ERRORS = reply(421, "Too many errors", "4.7.0")
+_TOO_MANY_COMMANDS = reply(421, "Too many commands without a message", "4.7.0")
 _TOO_BIG = reply(552, "Message size exceeds the limit", "5.3.4")
 _NOT_ENABLED = reply(502, "Command not implemented", "5.5.1")
 _CANNOT_VRFY = reply(252, "Cannot VRFY user, but will accept a message and attempt delivery", "2.5.0")
@@ -125,6 +127,8 @@ _BODY_FAULTS = {
     BodyFault.LONG_LINE: reply(550, "Message holds a line that is longer than the limit", "5.6.0"),
     BodyFault.REFUSED: reply(452, "Insufficient system storage", "4.3.1"),
 }
+REFUSALS_NOTED = 8
+"""Refusals of the protocol itself that are kept until their owner has seen them; further ones are only said."""
 _NON_ASCII = reply(553, "Address needs SMTPUTF8", "5.6.7")
 
 
@@ -147,6 +151,7 @@ class ServerSession:
         "_commands",
         "_data",
         "_exchange",
+        "_is_full",
         "_lines",
         "_mail",
         "_mechanism",
@@ -160,6 +165,7 @@ class ServerSession:
         "is_tls",
         "messages",
         "offered",
+        "refusals",
         "settings",
         "state",
         "user",
@@ -173,6 +179,8 @@ class ServerSession:
         self.user: str | None = None
         self.errors = 0
         self.messages = 0
+        self.refusals: list[Reply] = []
+        """What was refused without an event, since the owner of the session last emptied this: for the log."""
         self.offered: frozenset[str] = frozenset()
         """The extension keywords in force: none before EHLO (RFC 5321 §2.2.1)."""
         self._nonce = nonce
@@ -184,6 +192,7 @@ class ServerSession:
         """The pending event once its owner has seen it."""
         self._mail: MailReceived | None = None
         self._recipients: list[RcptReceived] = []
+        self._is_full = False
         self._commands = 0
         self._data: DataReader | None = None
         self._chunk: ChunkReader | None = None
@@ -191,6 +200,11 @@ class ServerSession:
         self._mechanism = ""
 
     # What the I/O layer sees ----------------------------------------------------------------------------------
+
+    @property
+    def claimed_user(self) -> str:
+        """Who the client says it is, in the exchange of AUTH under way; empty until it has said so."""
+        return "" if self._exchange is None else self._exchange.username
 
     @property
     def is_closed(self) -> bool:
@@ -456,6 +470,9 @@ class ServerSession:
         if not self._mail.parameters.smtputf8 and not line.isascii():
             self._refuse(_NON_ASCII)
         elif len(self._recipients) >= self.settings.recipients:
+            if not self._is_full:
+                self._note(_TOO_MANY_RECIPIENTS)  # once for a transaction, however many more it names
+            self._is_full = True
             self._say(_TOO_MANY_RECIPIENTS)
         else:
             self._pending = RcptReceived(command.forward_path, parameters)
@@ -547,6 +564,7 @@ class ServerSession:
     def _end_transaction(self) -> None:
         self._mail = None
         self._recipients = []
+        self._is_full = False
         self._chunk = None
         self._data = None
         if self.state in (State.MAIL, State.RCPT, State.BODY, State.CHUNK):
@@ -608,7 +626,7 @@ class ServerSession:
                 return Authenticated(step.username)
             case sasl.Failed():
                 self._end_sasl()
-                self._refuse(step.reply)
+                self._settle(step.reply)
                 return AuthFailed(step.username, self._mechanism)
             case _:
                 assert_never(step)
@@ -621,13 +639,13 @@ class ServerSession:
             self.user = event.username
             self._say(decision or _AUTHENTICATED)
         else:
-            self._refuse(decision)
+            self._settle(decision)
 
     def _refuse_exchange(self, decision: Reply | None) -> None:
         if decision is None or decision.is_positive:
             raise LocalProtocolError("SCRAM keys are given by answer_keys")
         self._end_sasl()
-        self._refuse(decision)
+        self._settle(decision)
 
     def _end_sasl(self) -> None:
         self._exchange = None
@@ -639,18 +657,25 @@ class ServerSession:
         self._out.append(said.encode())
 
     def _settle(self, said: Reply) -> None:
-        if said.is_permanent:
-            self._refuse(said)
-        else:
-            self._say(said)
-
-    def _refuse(self, said: Reply) -> None:
-        """Say it and count it; too many and the session ends (5yz alone count: a 4yz may be our trouble)."""
+        """Say and count what the owner decided; too many end the session (5yz alone: a 4yz may be our trouble)."""
         self._say(said)
         if said.is_permanent:
             self.errors += 1
             if self.errors >= self.settings.errors:
-                self.close(reply(421, "Too many errors", "4.7.0"))
+                self._end(_TOO_MANY_ERRORS)
+
+    def _refuse(self, said: Reply) -> None:
+        """Say and count what the protocol alone refuses, and note it for the owner."""
+        self._note(said)
+        self._settle(said)
+
+    def _end(self, farewell: Reply) -> None:
+        self._note(farewell)
+        self.close(farewell)
+
+    def _note(self, said: Reply) -> None:
+        if len(self.refusals) < REFUSALS_NOTED:
+            self.refusals.append(said)
 
     def _count_command(self, command: Command | None) -> None:
         if isinstance(command, Rcpt | Quit):  # S-09: no number of recipients closes the session
@@ -659,4 +684,4 @@ class ServerSession:
             return
         self._commands += 1
         if self._commands > self.settings.idle_commands:
-            self.close(reply(421, "Too many commands without a message", "4.7.0"))
+            self._end(_TOO_MANY_COMMANDS)

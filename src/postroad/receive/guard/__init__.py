@@ -1,0 +1,1 @@
+"""What keeps abuse at the door: a module a means: `guard` joins them, compose/guard.py makes it."""
