@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from postroad.clock import SystemClock
-from postroad.compose import mailboxes, receiving, sending, server
-from postroad.compose.returns import Facts
+from postroad.compose import mailboxes, receiving, returns, sending, server
 from postroad.config import Config, ConfigMistake
 from postroad.deliver.attempt import Attempter
 from postroad.deliver.local import LocalMaildirs
@@ -114,7 +113,7 @@ class Worker:
             )
             self._gate = Gate(*receiving.connection_limits(config))
             self._budget = Budget(config.limits.body_memory_octets)
-            self._facts = Facts(config, self._clock)
+            self._facts = returns.Facts(config, self._clock)
             self._resolver, self._pool, attempter = self._make_road(config)
             self._deliverer = Deliverer(
                 self._spool,
@@ -174,6 +173,7 @@ class Worker:
             local=LocalMaildirs(
                 mailboxes.maildirs(config), mailboxes.delivered_here(config).__contains__, self._in_mailbox_thread
             ),
+            returns=returns.return_route(config, self._secret),
         )
         return resolver, pool, attempter
 

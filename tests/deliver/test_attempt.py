@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,10 +12,11 @@ import pytest
 
 from deliver.messages import NULL, TEXT, envelope, message, queue, recipient
 from deliver.peers import CLOSE, SILENCE, Host, Names, attempter, listening, road
-from postroad.deliver.attempt import Attempter, Outcome
+from postroad.deliver.attempt import Attempter, Outcome, ReturnRoute
 from postroad.deliver.local import LocalMaildirs, Maildirs, MaildirSettings
 from postroad.meaning.classify import Kind
 from postroad.message.envelope import BodyType, Envelope, Notify, Recipient, Return
+from postroad.message.return_path import Returned, ReturnPaths
 from postroad.net.endpoint import PhaseTimeouts
 from postroad.road.route import Route, StaticRoute
 from postroad.road.site import SiteLimits
@@ -291,3 +293,25 @@ def test_v09_a_block_on_a_connection_that_stays_open_is_trouble_and_no_success()
             assert way.pool.try_acquire(route) is None, "the connection is not used again at once"
 
     run(go())
+
+
+@pytest.mark.parametrize("per_recipient", [False, True])
+def test_what_users_submit_leaves_with_a_return_address_that_names_it(per_recipient: bool) -> None:
+    host = Host()
+    paths = ReturnPaths("bounces.example.org", b"k" * 32)
+
+    async def go() -> None:
+        about = message(envelope("a@example.net", "b@example.net"))
+        submitted = replace(about, trace=replace(about.trace, user="ann"))
+        async with listening(host) as port, road(port) as way:
+            attempts = Attempter(way.router, way.pool, returns=ReturnRoute(paths, per_recipient))
+            await attempts.attempt(submitted, queue(about))
+            await attempts.attempt(about, queue(about))
+
+    run(go())
+    senders = [Address.parse(taken.mail.split(b"<")[1].split(b">")[0].decode()) for taken in host.taken]
+    relayed = senders.pop()
+    assert str(relayed) == "sender@example.org", "mail that only passes keeps its sender"
+    named = [paths.read(sender) for sender in senders]
+    assert named == ([Returned(7, 1), Returned(7, 2)] if per_recipient else [Returned(7)])
+    assert [len(taken.rcpts) for taken in host.taken] == ([1, 1, 2] if per_recipient else [2, 2])

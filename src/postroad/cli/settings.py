@@ -67,7 +67,10 @@ def or_exit(loaded: Config | list[ConfigMistake]) -> Config:
 
 
 def verify_state(state: Path | None) -> Path:
-    """The directory of what verification keeps: the one named, else in the user's data; made where there is none."""
+    """The directory of what verification keeps: the one named, else that of the server that this directory configures
+    or runs, else in the user's data; made where there is none."""
+    if state is None:
+        state = _server_state()
     if state is None:
         from platformdirs import user_data_path
 
@@ -77,6 +80,16 @@ def verify_state(state: Path | None) -> Path:
     except OSError as error:
         fail(f"{state} cannot be made: {error.strerror}; name another directory by --state")
     return state
+
+
+def _server_state() -> Path | None:
+    """The state directory of the server that is started here, once it has run: there is what it learned."""
+    from postroad.config import Config, load
+
+    file = Path("postroad.toml")
+    loaded = load(file if file.exists() else None, os.environ)
+    state = Path(loaded.server.state_dir) if isinstance(loaded, Config) else None
+    return state if state is not None and (state / "facts.db").exists() and os.access(state, os.W_OK) else None
 
 
 @contextmanager

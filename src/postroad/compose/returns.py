@@ -10,6 +10,7 @@ from pathlib import Path
 
 from postroad.clock import Clock
 from postroad.config import Config
+from postroad.deliver.attempt import ReturnRoute
 from postroad.deliver.outcomes import suppression, taught
 from postroad.deliver.returns import Happened, Return
 from postroad.deliver.settle import Judgement
@@ -23,7 +24,7 @@ from postroad.receive.list_mail import ListMail
 from postroad.receive.suppression import SuppressionCheck
 from postroad.receive.verify_first import VerifyFirstCheck
 from postroad.road.route import RouteFailure, Router
-from postroad.smtp.address import NULL, Address
+from postroad.smtp.address import NULL, Address, to_a_labels
 from postroad.smtp.reply import Reply, reply
 from postroad.store.behind import Behind
 from postroad.store.facts import EVERYBODY, Cause, Delivered, DeliveryOutcome, FactStore, Suppressed
@@ -43,7 +44,13 @@ LOOK_S = 1.0
 
 def return_paths(config: Config, secret: bytes) -> ReturnPaths | None:
     """The return addresses of outgoing mail, where there is a domain for them."""
-    return ReturnPaths(config.returns.domain, secret) if config.returns.domain else None
+    return ReturnPaths(to_a_labels(config.returns.domain), secret) if config.returns.domain else None
+
+
+def return_route(config: Config, secret: bytes) -> ReturnRoute | None:
+    """Where bounces of what users send are to come."""
+    paths = return_paths(config, secret)
+    return None if paths is None else ReturnRoute(paths, config.returns.per_recipient)
 
 
 def unsubscriber(config: Config, secret: bytes) -> Unsubscriber | None:

@@ -14,9 +14,11 @@ from postroad.deliver.fitness import fit, rcpt_for
 from postroad.deliver.ports import Lease, LocalDelivery, Pool, Router
 from postroad.meaning.classify import Kind, Meaning, classify
 from postroad.meaning.hearing import MAX_FRESH_STARTS, is_crowded_out, is_stale, is_unwelcome
+from postroad.message.return_path import ReturnPaths
 from postroad.net.dialogue import Connection
 from postroad.road.pool import ConnectFailure
 from postroad.road.route import Route, RouteFailure
+from postroad.smtp.address import Address, NullPath
 from postroad.smtp.errors import LocalProtocolError
 from postroad.smtp.outcome import Phase, RecipientResult
 from postroad.smtp.reply import Reply, reply
@@ -59,6 +61,22 @@ Outcomes = dict[int, Outcome]
 """By the row of the recipient (`Queued.id`)."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReturnRoute:
+    """Where bounces of mail that leaves are to come, instead of to its sender: what users submitted, and only that."""
+
+    paths: ReturnPaths
+    per_recipient: bool = False
+
+    def concerns(self, message: SpooledMessage) -> bool:
+        """Whether it leaves with a return address of ours."""
+        return message.trace.user is not None and isinstance(message.envelope.reverse_path, Address)
+
+    def address(self, message: SpooledMessage, queued: Queued) -> Address:
+        """The return address of the message, or of that recipient's copy."""
+        return self.paths.address(message.id, queued.id if self.per_recipient else None)
+
+
 class Attempter:
     """Makes attempts: `local` takes what is delivered here, the road the rest."""
 
@@ -68,10 +86,12 @@ class Attempter:
         pool: Pool,
         *,
         local: LocalDelivery | None = None,
+        returns: ReturnRoute | None = None,
     ) -> None:
         self._router = router
         self._pool = pool
         self._local = local
+        self._returns = returns
 
     async def attempt(
         self, message: SpooledMessage, queued: Sequence[Queued], known: Outcomes | None = None
@@ -105,8 +125,12 @@ class Attempter:
                 break
             may_be_stale = lease.connection.transactions > 0 and fresh_starts < MAX_FRESH_STARTS
             limit = _recipients_at_once(route, lease.connection)
+            sender = message.envelope.reverse_path
+            if self._returns is not None and self._returns.concerns(message):
+                limit = 1 if self._returns.per_recipient else limit
+                sender = self._returns.address(message, pending[0])
             batch, rest = pending[:limit], pending[limit:]
-            found = await _transact(message, batch, lease, may_be_stale=may_be_stale)
+            found = await _transact(message, batch, lease, sender, may_be_stale=may_be_stale)
             if may_be_stale and is_stale(found.values()):
                 # The host closed an idle connection while we began to use it: that says nothing of the message.
                 fresh_starts += 1
@@ -133,7 +157,9 @@ def _recipients_at_once(route: Route, connection: Connection) -> int:
     return max(1, limit if told is None else min(limit, told))
 
 
-async def _transact(message: SpooledMessage, batch: Sequence[Queued], lease: Lease, *, may_be_stale: bool) -> Outcomes:
+async def _transact(
+    message: SpooledMessage, batch: Sequence[Queued], lease: Lease, sender: Address | NullPath, *, may_be_stale: bool
+) -> Outcomes:
     """One transaction on a leased connection, which is given back whatever happens."""
     connection = lease.connection
     host = connection.endpoint.host
@@ -152,7 +178,7 @@ async def _transact(message: SpooledMessage, batch: Sequence[Queued], lease: Lea
             return outcomes
         passes_dsn_on = offered.has("DSN")
         rcpts = [rcpt_for(one.recipient, offered) for one in batch]
-        result = await connection.transact(fitting.mail, rcpts, message.body)
+        result = await connection.transact(replace(fitting.mail, reverse_path=sender), rcpts, message.body)
         is_reusable = connection.is_open
         for one, decided in zip(batch, result.recipients, strict=True):
             outcomes[one.id] = _outcome(decided, host, passes_dsn_on)
