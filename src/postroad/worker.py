@@ -22,6 +22,7 @@ from typing import Any
 
 from postroad.clock import SystemClock
 from postroad.compose import mailboxes, receiving, returns, sending, server
+from postroad.compose.guard import GuardHouse
 from postroad.config import Config, ConfigMistake
 from postroad.deliver.attempt import Attempter
 from postroad.deliver.local import LocalMaildirs
@@ -104,12 +105,24 @@ class Worker:
         with ThreadPoolExecutor(8, "mailbox") as self._mailbox_threads, ThreadPoolExecutor(2, "auth") as auth_threads:
             self._accounts = SqliteAccounts(state / "accounts.db")
             self._secret = server.secret_path(config).read_bytes()
+            self._guard_house = GuardHouse(
+                config,
+                secret=self._secret,
+                clock=self._clock,
+                resolver=lambda: self._resolver,
+                road=lambda: (self._router, self._pool),
+                spawn=self._spawn,
+            )
+            guard = self._guard_house.guard
             self._authenticator = Authenticator(
                 self._accounts,
                 auth_threads,
                 self._clock,
                 secret=self._secret,
                 limits=receiving.auth_limits(config),
+                attempts=guard.attempts,
+                is_banned=guard.is_banned,
+                on_barred=guard.on_barred,
             )
             self._gate = Gate(*receiving.connection_limits(config))
             self._budget = Budget(config.limits.body_memory_octets)
@@ -131,6 +144,7 @@ class Worker:
             try:
                 await self._serve(index)
             finally:
+                await self._guard_house.close()
                 await self._facts.close()
                 self._accounts.close()
 
@@ -165,7 +179,7 @@ class Worker:
             cache_size=config.dns.cache_size,
             clock=self._clock,
         )
-        router = sending.router(config, resolver, self._rng)
+        router = self._router = sending.router(config, resolver, self._rng)
         pool = Pool(sending.pool_settings(config), router.endpoints, ssl_contexts=client_context)
         attempter = Attempter(
             router,
@@ -234,22 +248,29 @@ class Worker:
         router = sending.router(config, self._resolver, self._rng)
         asking = self._facts.asking(config, self._resolver, router, self._rng)
         of_users = self._facts.checks(self._secret, local.is_local, asking)
+        guard = self._guard_house.guard
         return [
             Station(
                 settings=receiving.server_settings(config, listener),
-                role=Role(listener.role),
-                checks=receiving.checks(config, listener, local)
-                + (of_users if Role(listener.role).is_submission else Checks()),
+                role=role,
+                checks=guard.before(role)
+                + receiving.checks(config, listener, local)
+                + (of_users if role.is_submission else Checks())
+                + guard.after(role),
                 accept=acceptor.accept,
                 spawn=self._spawn,
                 nonce=lambda: secrets.token_urlsafe(18),
                 authenticator=self._authenticator,
                 tls=contexts[listener.role],
                 timeouts=receiving.session_timeouts(config),
+                greeting_delay=guard.greeting_delay(role),
+                refuses_early_talk=guard.refuses_early_talk(role),
+                recipient_refused=guard.rates.recipient_failed,
                 gate=self._gate,
                 budget=self._budget,
             )
             for listener in config.listener
+            for role in (Role(listener.role),)
         ]
 
     def _settled(
@@ -267,7 +288,7 @@ class Worker:
 
     def _upkeep(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """What runs beside receiving and delivering, until the drain is over."""
-        return [self._sweep, self._facts.behind.run, self._facts.upkeep]
+        return [self._sweep, self._facts.behind.run, self._facts.upkeep, self._guard_house.guard.run]
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -287,8 +308,10 @@ class Worker:
             emit("config.refused", mistake="a changed listener, worker count or state directory needs a restart")
             return
         try:
+            self._guard_house.use(loaded)
             stations = self._make_stations(loaded)
         except TlsError as error:
+            self._guard_house.use(self._config)
             emit("config.refused", mistake=str(error))
             return
         self._config = loaded

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Protocol
 
+from postroad.config.judge_guard import judge_guard
 from postroad.config.values import Config, RouteSettings
 from postroad.smtp.address import Address, AddressError, to_a_labels
 from postroad.smtp.sasl import PREFERENCE
@@ -28,6 +29,7 @@ def judge(config: Config, complain: Complain) -> None:
     for index, route in enumerate(config.route):
         _judge_route(route, ("route", f"#{index}"), complain)
     _judge_twice_routed(config, complain)
+    judge_guard(config, complain)
 
 
 def _judge_names(config: Config, complain: Complain) -> None:

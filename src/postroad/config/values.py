@@ -9,6 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from postroad.config.guard import (
+    BlockListSettings,
+    BlockListsSection,
+    CallForwardSection,
+    DoorSection,
+    GreylistSection,
+    RatesSection,
+)
 from postroad.config.returns import ReturnsSection, SuppressionSection, UnsubscribeSection, VerifyFirstSection
 from postroad.config.setting import setting
 
@@ -242,6 +250,12 @@ class Config:
     limits: LimitsSection = field(default_factory=LimitsSection)
     timeouts: TimeoutsSection = field(default_factory=TimeoutsSection)
     auth: AuthSection = field(default_factory=AuthSection)
+    door: DoorSection = field(default_factory=DoorSection)
+    rates: RatesSection = field(default_factory=RatesSection)
+    greylist: GreylistSection = field(default_factory=GreylistSection)
+    block_lists: BlockListsSection = field(default_factory=BlockListsSection)
+    block_list: tuple[BlockListSettings, ...] = ()
+    call_forward: CallForwardSection = field(default_factory=CallForwardSection)
     submission: SubmissionSection = field(default_factory=SubmissionSection)
     dns: DnsSection = field(default_factory=DnsSection)
     delivery: DeliverySection = field(default_factory=DeliverySection)

@@ -38,10 +38,11 @@ def parse_network(text: str) -> Network:
 class Networks:
     """A set of networks; asking costs one look-up for each prefix length that occurs in it."""
 
-    __slots__ = ("_by_length",)
+    __slots__ = ("_by_length", "_seen")
 
     def __init__(self, networks: Iterable[Network] = ()) -> None:
         self._by_length: dict[tuple[int, int], dict[int, Network]] = {}
+        self._seen: dict[str, bool] = {}
         for network in networks:
             shift = network.max_prefixlen - network.prefixlen
             self._by_length.setdefault((network.version, shift), {})[int(network.network_address) >> shift] = network
@@ -65,4 +66,9 @@ class Networks:
         return found
 
     def __contains__(self, peer: str) -> bool:
-        return bool(self.around(peer))
+        seen = self._seen.get(peer)
+        if seen is None:
+            if len(self._seen) >= CACHED:
+                self._seen.clear()
+            seen = self._seen[peer] = bool(self.around(peer))
+        return seen
