@@ -160,6 +160,26 @@ def test_h09_of_hundreds_of_records_a_bounded_number_is_read() -> None:
     assert len(addresses("wide.test").addresses) == MAX_ADDRESSES
 
 
+def test_a01_the_strings_of_a_txt_record_are_put_together() -> None:
+    async def use(resolver: DnsResolver, dns: DnsServer) -> None:
+        dns.zone["long.test"] = {"TXT": [["one ", "two"], ["three"]]}
+        assert sorted((await resolver.texts("long.test")).texts) == [b"one two", b"three"]
+        assert (await resolver.texts("six.test")).status is DnsStatus.NO_DATA
+        assert (await resolver.texts("missing.test")).status is DnsStatus.NO_DOMAIN
+        assert (await resolver.texts("fail.test")).status is DnsStatus.TEMPORARY
+
+    asking(use)
+
+
+def test_a01_each_family_of_addresses_can_be_asked_for_alone() -> None:
+    async def use(resolver: DnsResolver, dns: DnsServer) -> None:
+        assert (await resolver.addresses_v4("mx1.example.test")).addresses == ("192.0.2.1", "192.0.2.2")
+        assert (await resolver.addresses_v6("mx1.example.test")).addresses == ("2001:db8::1",)
+        assert (await resolver.addresses_v6("wide.test")).status is DnsStatus.NO_DATA
+
+    asking(use)
+
+
 def test_an_answer_is_kept_for_its_time_to_live_and_no_longer() -> None:
     clock = SteppedClock()
 

@@ -10,14 +10,24 @@ import asyncio
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Any, Protocol, TypeVar
 
 import aiodns
 import pycares
 
 from postroad.clock import Clock, SystemClock
+from postroad.message.dns import AddressAnswer, DnsStatus, MxAnswer, NamesAnswer, TextsAnswer
+
+__all__ = [
+    "AddressAnswer",
+    "DnsResolver",
+    "DnsStatus",
+    "MxAnswer",
+    "NamesAnswer",
+    "Resolver",
+    "ReverseResolver",
+    "TextsAnswer",
+]
 
 ARES_TRIES = 6
 """c-ares learns how fast a server is and waits for a question as little as 0.25 s, each time twice as long: with two
@@ -27,45 +37,10 @@ MAX_MX = 500
 MAX_ADDRESSES = 32
 MAX_NAMES = 10
 """PTR records read of one answer."""
-
-
-class DnsStatus(Enum):
-    """How a question was answered."""
-
-    FOUND = auto()
-    NO_DATA = auto()
-    """The name exists, but has no record of that type."""
-    NO_DOMAIN = auto()
-    """NXDOMAIN."""
-    TEMPORARY = auto()
-    """No answer now: a time-out, SERVFAIL, or a server that refuses."""
-
-
-@dataclass(frozen=True, slots=True)
-class MxAnswer:
-    """`records`: (preference, host), host in lower case without its final dot; a null MX is `((0, ""),)`."""
-
-    status: DnsStatus
-    records: tuple[tuple[int, str], ...] = ()
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class AddressAnswer:
-    """`addresses`: A first, then AAAA, as text."""
-
-    status: DnsStatus
-    addresses: tuple[str, ...] = ()
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NamesAnswer:
-    """`names`: what an address is called, in lower case without the final dot."""
-
-    status: DnsStatus
-    names: tuple[str, ...] = ()
-    detail: str = ""
+MAX_FAMILY_ADDRESSES = 255
+"""Addresses read of an answer about one family: not where to connect to, but who may (SPF)."""
+MAX_TEXTS = 100
+"""TXT records read of one answer."""
 
 
 class ReverseResolver(Protocol):
@@ -109,9 +84,10 @@ _TYPES = {
     "A": pycares.QUERY_TYPE_A,
     "AAAA": pycares.QUERY_TYPE_AAAA,
     "PTR": pycares.QUERY_TYPE_PTR,
+    "TXT": pycares.QUERY_TYPE_TXT,
 }
 
-Answer = TypeVar("Answer", MxAnswer, AddressAnswer, NamesAnswer)
+Answer = TypeVar("Answer", MxAnswer, AddressAnswer, NamesAnswer, TextsAnswer)
 
 
 class _Channel:
@@ -174,7 +150,15 @@ class DnsResolver:
 
     async def addresses_v4(self, host: str) -> AddressAnswer:
         """A records alone."""
-        return await self._once(("A4", host), lambda: self._ask_v4(host))
+        return await self._once(("A4", host), lambda: self._ask_family(host, "A"))
+
+    async def addresses_v6(self, host: str) -> AddressAnswer:
+        """AAAA records alone."""
+        return await self._once(("A6", host), lambda: self._ask_family(host, "AAAA"))
+
+    async def texts(self, name: str) -> TextsAnswer:
+        """TXT records, in no particular order."""
+        return await self._once(("TXT", name), lambda: self._ask_texts(name))
 
     async def names(self, address: str) -> NamesAnswer:
         """PTR records."""
@@ -249,9 +233,16 @@ class DnsResolver:
         )
         return MxAnswer(status, tuple(records), detail), ttl
 
-    async def _ask_v4(self, host: str) -> tuple[AddressAnswer, float]:
-        status, found, ttl, detail = await self._query(host, "A")
-        return AddressAnswer(status, tuple(str(record.data.addr) for record in found[:MAX_ADDRESSES]), detail), ttl
+    async def _ask_family(self, host: str, kind: str) -> tuple[AddressAnswer, float]:
+        status, found, ttl, detail = await self._query(host, kind)
+        return AddressAnswer(
+            status, tuple(str(record.data.addr) for record in found[:MAX_FAMILY_ADDRESSES]), detail
+        ), ttl
+
+    async def _ask_texts(self, name: str) -> tuple[TextsAnswer, float]:
+        status, found, ttl, detail = await self._query(name, "TXT")
+        texts = tuple(bytes(record.data.data) for record in found[:MAX_TEXTS])
+        return TextsAnswer(status, texts, detail), ttl
 
     async def _ask_names(self, pointer: str) -> tuple[NamesAnswer, float]:
         status, found, ttl, detail = await self._query(pointer, "PTR")
