@@ -1,0 +1,133 @@
+"""Who a message says it is from: the domains of its From field (RFC 5322 §3.6.2), for signing and for DMARC.
+
+Reads as receivers read: comments, quoted strings, groups and encoded words stand in the way of no address. Bounded.
+"""
+
+from __future__ import annotations
+
+from postroad.message.headers import headers, unfold
+from postroad.smtp.address import Address, AddressError
+
+MAX_FROM_CHARS = 16_384
+"""A longer field names nobody."""
+MAX_AUTHORS = 50
+
+
+def authors(message: bytes) -> tuple[tuple[Address, ...], int]:
+    """The mailboxes of the From fields in order, and how many such fields there are.
+
+    A field that cannot be read whole names nobody: half of it must not be believed."""
+    found: list[Address] = []
+    count = 0
+    for name, value in headers(message):
+        if name == "from":
+            count += 1
+            if count == 1:
+                found = mailboxes(unfold(value)) or []
+            else:
+                found += mailboxes(unfold(value)) or []
+            if len(found) > MAX_AUTHORS:
+                found = found[:MAX_AUTHORS]
+    return tuple(found), count
+
+
+def mailboxes(text: str) -> list[Address] | None:
+    """The mailboxes of a list; None where a part of it is no mailbox."""
+    if len(text) > MAX_FROM_CHARS:
+        return None
+    parts = _parts(text)
+    if parts is None:
+        return None
+    found = []
+    for part in parts:
+        try:
+            found.append(Address.parse(part, smtputf8=True))
+        except AddressError:
+            return None
+    return found
+
+
+def _parts(text: str) -> list[str] | None:
+    """The text of each address: what stands in angle brackets, else all there is, without comments."""
+    parts: list[str] = []
+    bare, bracketed = "", None
+    position = 0
+    while position < len(text):
+        character = text[position]
+        if character == "(":
+            position = _end_of_comment(text, position)
+            if position < 0:
+                return None
+            continue
+        if character == '"':
+            end = _end_of_quoted(text, position)
+            if end < 0:
+                return None
+            bare += text[position:end]
+            position = end
+            continue
+        if character == "<":
+            end = _end_of_angle(text, position)
+            if end < 0 or bracketed is not None:
+                return None
+            bracketed = text[position + 1 : end - 1].strip()
+            position = end
+            continue
+        if character == ":" and bracketed is None:  # the name of a group
+            bare = ""
+        elif character in ",;":
+            _add(parts, bare, bracketed)
+            bare, bracketed = "", None
+        else:
+            bare += character
+        position += 1
+    _add(parts, bare, bracketed)
+    return parts
+
+
+def _add(parts: list[str], bare: str, bracketed: str | None) -> None:
+    address = bracketed if bracketed is not None else "".join(bare.split())
+    if address:
+        parts.append(address)
+
+
+def _end_of_quoted(text: str, start: int) -> int:
+    position = start + 1
+    while position < len(text):
+        if text[position] == "\\":
+            position += 2
+        elif text[position] == '"':
+            return position + 1
+        else:
+            position += 1
+    return -1
+
+
+def _end_of_angle(text: str, start: int) -> int:
+    position = start + 1
+    while position < len(text):
+        if text[position] == '"':
+            position = _end_of_quoted(text, position)
+            if position < 0:
+                return -1
+        elif text[position] == ">":
+            return position + 1
+        else:
+            position += 1
+    return -1
+
+
+def _end_of_comment(text: str, start: int) -> int:
+    depth, position = 0, start
+    while position < len(text):
+        character = text[position]
+        if character == "\\":
+            position += 1
+        elif character == "(":
+            depth += 1
+        elif character == ")":
+            depth -= 1
+            if depth == 0:
+                return position + 1
+        position += 1
+    return -1
