@@ -46,6 +46,7 @@ class Network:
         timeouts: PhaseTimeouts,
         ssl_context: ssl.SSLContext | None,
         credentials: Any,
+        check: Any,
         on_connected: Callable[[], None],
     ) -> Connection:
         match self.hosts[endpoint.host.partition(".")[0]]:

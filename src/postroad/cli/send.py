@@ -30,10 +30,10 @@ from postroad.library.client import (
     header_sender,
     to_bytes,
 )
-from postroad.net.dialogue import client_context
 from postroad.net.endpoint import DialogueError, TlsMode
 from postroad.net.fault import explain_fault
 from postroad.net.hostname import machine_name
+from postroad.net.tls import client_context
 from postroad.smtp.address import NULL, Address, AddressError, NullPath
 from postroad.smtp.command import Ehlo, to_line
 from postroad.smtp.errors import LocalProtocolError

@@ -17,12 +17,21 @@ import contextlib
 import secrets
 import ssl
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import cast
 
-from postroad.net.endpoint import Credentials, DialogueError, Endpoint, PhaseTimeouts, TlsInfo, TlsMode
-from postroad.net.fault import explain_fault
+from postroad.net.endpoint import (
+    CertificateCheck,
+    Credentials,
+    DialogueError,
+    Endpoint,
+    PhaseTimeouts,
+    TlsInfo,
+    TlsMode,
+)
+from postroad.net.fault import explain_fault, tls_result
 from postroad.net.proxy import connected_socket
+from postroad.net.tls import client_context, peer_chain
 from postroad.smtp import sasl
 from postroad.smtp.client import Answer, ClientSession, Unsolicited
 from postroad.smtp.command import Auth, Command, Ehlo, Helo, Mail, Quit, Rcpt, Rset, StartTls
@@ -280,8 +289,10 @@ class Connection(asyncio.Protocol):
 
     # Opening --------------------------------------------------------------------------------------------------
 
-    async def open(self, hello: str, tls: TlsMode, context: ssl.SSLContext | None) -> None:
-        """Greeting, EHLO, STARTTLS as `tls` asks. Raises DialogueError."""
+    async def open(
+        self, hello: str, tls: TlsMode, context: ssl.SSLContext | None, check: CertificateCheck | None = None
+    ) -> None:
+        """Greeting, EHLO, STARTTLS as `tls` asks, with a certificate that passes `check`. Raises DialogueError."""
         timeouts = self._timeouts
         self.greeting = await self._next_reply(timeouts.greeting_s)
         if not self.greeting.is_positive:
@@ -290,7 +301,7 @@ class Connection(asyncio.Protocol):
         if tls in (TlsMode.IMPLICIT, TlsMode.IMPLICIT_UNVERIFIED):
             self.tls = self._describe_tls(tls)
         elif tls is not TlsMode.NONE:
-            await self._start_tls(hello, tls, context)
+            await self._start_tls(hello, tls, context, check)
 
     async def _say_hello(self, hello: str) -> None:
         said = await self.ask(Ehlo(hello), self._timeouts.ehlo_s)
@@ -299,14 +310,17 @@ class Connection(asyncio.Protocol):
         if not said.is_positive:
             raise DialogueError(Phase.EHLO, "refused", said)
 
-    async def _start_tls(self, hello: str, tls: TlsMode, context: ssl.SSLContext | None) -> None:
+    async def _start_tls(
+        self, hello: str, tls: TlsMode, context: ssl.SSLContext | None, check: CertificateCheck | None
+    ) -> None:
         if not self.capabilities.has("STARTTLS"):
             if tls is TlsMode.OPPORTUNISTIC:
                 return
-            raise DialogueError(Phase.STARTTLS, "TLS is required, and the server does not offer STARTTLS")
+            absent = "TLS is required, and the server does not offer STARTTLS"
+            raise DialogueError(Phase.STARTTLS, absent, tls_result="starttls-not-supported")
         said = await self.ask(StartTls(), self._timeouts.starttls_s)
         if not said.is_positive:
-            raise DialogueError(Phase.STARTTLS, "refused", said)
+            raise DialogueError(Phase.STARTTLS, "refused", said, tls_result="starttls-not-supported")
         with _tls_faults(Phase.STARTTLS):
             self._session.tls_started()
             assert self._transport is not None
@@ -319,9 +333,15 @@ class Connection(asyncio.Protocol):
                 ssl_shutdown_timeout=self._timeouts.quit_s,
             )
         if transport is None or self._is_lost:
-            raise DialogueError(Phase.STARTTLS, "connection lost during the TLS handshake")
+            lost = "connection lost during the TLS handshake"
+            raise DialogueError(Phase.STARTTLS, lost, tls_result="validation-failure")
         self._transport = transport
         self.tls = self._describe_tls(tls)
+        if check is not None and self.tls is not None:
+            refusal = check(peer_chain(transport.get_extra_info("ssl_object")))
+            if refusal:
+                raise DialogueError(Phase.STARTTLS, refusal, tls_result="validation-failure")
+            self.tls = replace(self.tls, passed=check)
         await self._say_hello(hello)
 
     def _describe_tls(self, tls: TlsMode) -> TlsInfo | None:
@@ -366,12 +386,14 @@ async def connect(
     timeouts: PhaseTimeouts,
     ssl_context: ssl.SSLContext | None = None,
     credentials: Credentials | None = None,
+    check: CertificateCheck | None = None,
     observer: Observer | None = None,
     on_connected: Callable[[], None] | None = None,
 ) -> Connection:
     """A connection that has been greeted, has said EHLO, and is secured and authenticated as asked.
 
-    `on_connected`: called once the host was reached, before it has greeted.
+    `check`: what the certificate must pass after STARTTLS, given its chain. `on_connected`: called once the host was
+    reached, before it has greeted.
     Raises DialogueError with the phase in which it failed, and the server's words where it said any.
     """
     loop = asyncio.get_running_loop()
@@ -404,7 +426,7 @@ async def connect(
                     )
         if on_connected is not None:
             on_connected()
-        await connection.open(hello, tls, ssl_context)
+        await connection.open(hello, tls, ssl_context, check)
         if credentials is not None:
             await connection.authenticate(credentials, secrets.token_urlsafe(18))
     except DialogueError as error:
@@ -416,19 +438,6 @@ async def connect(
         connection.abort()
         raise
     return connection
-
-
-def client_context(tls: TlsMode, *, trusted: Path | None = None) -> ssl.SSLContext:
-    """The TLS settings a mode asks for: certificates are checked where the mode says so, TLS 1.2 at least.
-
-    `trusted`: a PEM file to trust instead of the system's certificates; raises OSError where it holds none.
-    """
-    context = ssl.create_default_context(cafile=trusted)
-    if tls not in (TlsMode.VERIFIED, TlsMode.IMPLICIT):
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 _SECONDS = {
@@ -458,7 +467,7 @@ def _tls_faults(phase: Phase) -> Iterator[None]:
     try:
         yield
     except (OSError, RemoteProtocolError) as error:
-        raise DialogueError(phase, explain_fault(error)) from None
+        raise DialogueError(phase, explain_fault(error), tls_result=tls_result(error)) from None
 
 
 def _masked(line: bytes) -> bytes:

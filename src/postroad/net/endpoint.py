@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from postroad.smtp.outcome import Phase
 from postroad.smtp.reply import Reply
+
+CertificateCheck = Callable[[Sequence[bytes]], str]
+"""Given a chain as DER, the host's own certificate first: why it is refused, or nothing."""
 
 
 class TlsMode(StrEnum):
@@ -82,6 +86,9 @@ class TlsInfo:
     version: str
     cipher: str
     verified: bool
+    """By the trusted authorities, and for the host's name."""
+    passed: CertificateCheck | None = None
+    """The check of its own that the certificate passed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +102,10 @@ class Credentials:
 class DialogueError(Exception):
     """The connection could not be made or did not last; `reply` where the other side said something."""
 
-    def __init__(self, phase: Phase, detail: str, reply: Reply | None = None) -> None:
+    def __init__(self, phase: Phase, detail: str, reply: Reply | None = None, *, tls_result: str = "") -> None:
+        """`tls_result`: what failed of TLS, as reports name it (RFC 8460 §4.3)."""
         super().__init__(f"{phase}: {detail}" if reply is None else f"{phase}: {reply}")
         self.phase = phase
         self.detail = detail
         self.reply = reply
+        self.tls_result = tls_result

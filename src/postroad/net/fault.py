@@ -22,3 +22,17 @@ def explain_fault(error: BaseException) -> str:
             return error.strerror.lower()
         case _:
             return str(error) or type(error).__name__
+
+
+_HOSTNAME_MISMATCH = 62
+_EXPIRED = frozenset({9, 10})
+"""Not yet valid, or not any more."""
+
+
+def tls_result(error: BaseException) -> str:
+    """What failed of TLS, as reports name it (RFC 8460 §4.3)."""
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return "validation-failure"
+    if error.verify_code == _HOSTNAME_MISMATCH:
+        return "certificate-host-mismatch"
+    return "certificate-expired" if error.verify_code in _EXPIRED else "certificate-not-trusted"

@@ -1,4 +1,4 @@
-"""TLS for our own listeners: the configured certificate, or one made on first run."""
+"""TLS settings: of our own listeners, with the configured certificate or one made on first run, and as a client."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import os
 import ssl
+import sys
 from pathlib import Path
 
 from cryptography import x509
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from postroad.net.endpoint import TlsMode
 from postroad.net.fault import explain_fault
 
 
@@ -40,6 +42,29 @@ def server_context(certificate: Path, key: Path, *, minimum: str = "1.2") -> ssl
     except _KeyEncrypted:
         raise TlsError(f"{key}: the key has a passphrase, which nobody could type in: write it without one") from None
     return context
+
+
+def client_context(tls: TlsMode, *, trusted: Path | None = None) -> ssl.SSLContext:
+    """The TLS settings a mode asks for: certificates are checked where the mode says so, TLS 1.2 at least.
+
+    A certificate is for the names of its subjectAltName, and for no other (RFC 9525 §6.3); `*` stands for one whole
+    label, the first. `trusted`: a PEM file to trust instead of the system's certificates; raises OSError where it holds
+    none."""
+    context = ssl.create_default_context(cafile=trusted)
+    context.hostname_checks_common_name = False
+    if tls not in (TlsMode.VERIFIED, TlsMode.IMPLICIT):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def peer_chain(secured: ssl.SSLObject) -> list[bytes]:
+    """The certificates that the other side has shown, as DER, its own first; not verified."""
+    if sys.version_info >= (3, 13):
+        return list(secured.get_unverified_chain())
+    shown = secured._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]  # public from Python 3.13 on
+    return [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in shown]
 
 
 class _KeyEncrypted(Exception):

@@ -5,8 +5,7 @@
     lease.release()
 
 A connection is used again for the next message to the same host; waiters of a site are served in order; unused
-connections end with QUIT. Hosts are tried in the route's order (C-04), a host that just failed is passed over for a
-while, and a failed opportunistic TLS handshake is followed by one try in the clear (C-12).
+connections end with QUIT. New ones are made by road/opening.py.
 """
 
 from __future__ import annotations
@@ -15,36 +14,21 @@ import asyncio
 import contextlib
 import ssl
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
-from postroad.net.dialogue import Connection, client_context, connect
-from postroad.net.endpoint import DialogueError, Endpoint, PhaseTimeouts, TlsMode
-from postroad.road.route import Route, RouteFailure, RouteHost, dns_trouble
+from postroad.net.dialogue import Connection, connect
+from postroad.net.endpoint import PhaseTimeouts, TlsMode
+from postroad.net.tls import client_context
+from postroad.road.opening import ConnectFailure as ConnectFailure
+from postroad.road.opening import Connector, Endpoints, Opener, not_now
+from postroad.road.opening import HostAttempt as HostAttempt
+from postroad.road.route import Route, RouteFailure
 from postroad.road.site import Site
 from postroad.road.site_pool import Door, SitePool, Waiter
 from postroad.road.site_pool import Lease as Lease
 from postroad.road.throttle import BackOff
-from postroad.smtp.outcome import Phase
-from postroad.smtp.reply import Reply
-
-Endpoints = Callable[[Route, RouteHost], Awaitable["tuple[Endpoint, ...] | RouteFailure"]]
-
-
-class Connector(Protocol):
-    """Opens one connection; net.dialogue.connect does."""
-
-    def __call__(
-        self,
-        endpoint: Endpoint,
-        *,
-        hello: str,
-        tls: TlsMode,
-        timeouts: PhaseTimeouts,
-        ssl_context: ssl.SSLContext | None,
-        credentials: Any,
-    ) -> Coroutine[Any, Any, Connection]: ...
+from postroad.road.tls_demand import TlsSession
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,31 +50,6 @@ class PoolSettings:
     back_off: BackOff = field(default_factory=BackOff)
 
 
-@dataclass(frozen=True, slots=True)
-class HostAttempt:
-    """One host that was tried in vain."""
-
-    host: str
-    address: str
-    phase: Phase
-    reply: Reply | None
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectFailure:
-    """No host of the route could be used now; `attempts` in the order in which they were made."""
-
-    attempts: tuple[HostAttempt, ...]
-    retry_after_s: float | None = None
-
-    @property
-    def last(self) -> HostAttempt:
-        """The attempt that tells most: the last one in which a host spoke, or else the last."""
-        spoken = [attempt for attempt in self.attempts if attempt.reply is not None]
-        return (spoken or list(self.attempts))[-1]
-
-
 class Pool:
     """One for a process. `endpoints` resolves a route's host (road.route.Router.endpoints)."""
 
@@ -101,20 +60,27 @@ class Pool:
         *,
         connector: Connector = connect,
         ssl_contexts: Callable[[TlsMode], ssl.SSLContext] = client_context,
+        on_tls: Callable[[TlsSession], None] | None = None,
     ) -> None:
+        """`on_tls` is told of each session with a host that an MX record names: whether it was secured as asked."""
         self.settings = settings
         self.is_closing = False
         self._closing = asyncio.Event()
-        self._endpoints = endpoints
-        self._connector = connector
-        self._contexts = ssl_contexts
-        self._context_cache: dict[TlsMode, ssl.SSLContext] = {}
+        self._opener = Opener(
+            endpoints,
+            connector,
+            ssl_contexts,
+            hello=settings.hello,
+            timeouts=settings.timeouts,
+            down_s=settings.down_s,
+            down_table=settings.down_table,
+            on_tls=on_tls,
+        )
         self._loop = asyncio.get_running_loop()
         self._sites: OrderedDict[Site, SitePool] = OrderedDict()
         self._open = 0
         self._waiting = 0
         self._at_limit: deque[asyncio.Future[None]] = deque()
-        self._down: OrderedDict[str, float] = OrderedDict()
         self._maybe_idle: dict[SitePool, None] = {}
         """Sites that had an idle connection since they were last looked at, the one of longest ago first."""
         self._sweeper: asyncio.TimerHandle | None = None
@@ -151,7 +117,7 @@ class Pool:
         while True:
             if must_wait:
                 if not is_first and self._waiting >= self.settings.waiting:
-                    return _not_now("too many messages wait for this site")
+                    return not_now("too many messages wait for this site")
                 connection = await self._wait(home, route, recipients, is_first=is_first)
                 if connection is not None:
                     return Lease(connection, home, recipients)
@@ -195,7 +161,7 @@ class Pool:
                 if home.throttle.connection_wait(now) == float("inf"):
                     return Door.FULL
             elif pause > self.settings.longest_pause_s:
-                return _not_now(f"the site asked to be left alone; {pause:.0f} s of that are left", pause)
+                return not_now(f"the site asked to be left alone; {pause:.0f} s of that are left", pause)
             elif pause > 0:
                 await self._sleep(pause)
             elif self._open >= self.settings.connections:
@@ -207,7 +173,7 @@ class Pool:
                 home.throttle.message_begun(now, recipients)  # here, or several that are being opened would overrun it
                 self._open += 1
                 return Door.PLACE
-        return _not_now("this host is shutting down")
+        return not_now("this host is shutting down")
 
     async def _sleep(self, seconds: float) -> None:
         self._pass_on()
@@ -305,9 +271,10 @@ class Pool:
         """Into the place that was taken at the door."""
         connection: Connection | None = None
         try:
-            outcome = await self._try_hosts(route)
+            outcome = await self._opener.open(route)
             if isinstance(outcome, ConnectFailure):
-                home.throttle.trouble(self.now())
+                if not outcome.is_by_policy:
+                    home.throttle.trouble(self.now())
                 return outcome
             if isinstance(outcome, RouteFailure):
                 return outcome
@@ -317,73 +284,6 @@ class Pool:
                 home.throttle.message_ended(self.now(), recipients)
                 self._closed(home)
         return Lease(connection, home, recipients)
-
-    async def _try_hosts(self, route: Route) -> Connection | RouteFailure | ConnectFailure:
-        attempts: list[HostAttempt] = []
-        failure: RouteFailure | None = None
-        for host in self._reachable_first(route.hosts):
-            endpoints = await self._endpoints(route, host)
-            if isinstance(endpoints, RouteFailure):
-                # A host that may come back outweighs one that will not.
-                if failure is None or failure.is_permanent:
-                    failure = endpoints
-                continue
-            for endpoint in endpoints:
-                outcome = await self._try_endpoint(endpoint, route)
-                if isinstance(outcome, Connection):
-                    self._down.pop(host.name, None)
-                    return outcome
-                attempts.append(outcome)
-                if outcome.phase is not Phase.CONNECT:
-                    break
-            self._note_down(host.name)
-        if attempts:
-            return ConnectFailure(tuple(attempts))
-        if failure is not None and failure.is_permanent and route.is_cut:
-            # Of more hosts than are tried, those that are left may be better.
-            return dns_trouble(f"none of the first {len(route.hosts)} mail hosts can be used, and no more are tried")
-        return failure or _not_now("the route names no host")
-
-    def _reachable_first(self, hosts: tuple[RouteHost, ...]) -> list[RouteHost]:
-        if not self._down or len(hosts) == 1:
-            return list(hosts)
-        now = self.now()
-        return sorted(hosts, key=lambda host: self._down.get(host.name, 0.0) > now)
-
-    def _note_down(self, host: str) -> None:
-        self._down[host] = self.now() + self.settings.down_s
-        self._down.move_to_end(host)
-        if len(self._down) > self.settings.down_table:
-            self._down.popitem(last=False)
-
-    async def _try_endpoint(self, endpoint: Endpoint, route: Route) -> Connection | HostAttempt:
-        try:
-            return await self._connect(endpoint, route, route.tls)
-        except DialogueError as error:
-            failure = error
-        if route.tls is TlsMode.OPPORTUNISTIC and failure.phase is Phase.STARTTLS:
-            try:
-                return await self._connect(endpoint, route, TlsMode.NONE)  # RFC 7435
-            except DialogueError as error:
-                failure = error
-        return HostAttempt(endpoint.host, endpoint.address, failure.phase, failure.reply, failure.detail)
-
-    async def _connect(self, endpoint: Endpoint, route: Route, tls: TlsMode) -> Connection:
-        return await self._connector(
-            endpoint,
-            hello=self.settings.hello,
-            tls=tls,
-            timeouts=self.settings.timeouts,
-            ssl_context=self._context(tls),
-            credentials=route.credentials,
-        )
-
-    def _context(self, tls: TlsMode) -> ssl.SSLContext | None:
-        if tls is TlsMode.NONE:
-            return None
-        if tls not in self._context_cache:
-            self._context_cache[tls] = self._contexts(tls)
-        return self._context_cache[tls]
 
     # Ending ---------------------------------------------------------------------------------------------------
 
@@ -451,7 +351,3 @@ class Pool:
             self.wake_any()
         while self._farewells:
             await asyncio.gather(*self._farewells, return_exceptions=True)
-
-
-def _not_now(detail: str, retry_after_s: float | None = None) -> ConnectFailure:
-    return ConnectFailure((HostAttempt("", "", Phase.CONNECT, None, detail),), retry_after_s)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ipaddress
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from postroad.net.endpoint import Credentials, Egress, Endpoint, TlsMode
+from postroad.net.endpoint import Credentials, Egress, Endpoint, TlsInfo, TlsMode
 from postroad.net.resolver import DnsStatus, Resolver
 from postroad.road.policy import TlsPolicy, is_public
 from postroad.road.site import Site, SitePresets
+from postroad.road.tls_demand import TlsDemand, is_secured, strictly
 from postroad.smtp.reply import Reply, reply
 
 MAX_HOSTS = 10
@@ -23,6 +25,10 @@ MAX_ENDPOINTS = 8
 class RouteHost:
     name: str
     preference: int = 0
+    tls: TlsDemand | None = None
+    """What a policy asks of connections to it; None: what the route asks."""
+    is_authentic: bool = False
+    """DNSSEC vouches that it takes the domain's mail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +49,40 @@ class Route:
     """Named by the operator: a private address is meant."""
     is_discard: bool = False
     """Mail for it is taken and thrown away."""
+
+    @property
+    def has_policy(self) -> bool:
+        """Whether the domain has asked for security."""
+        return any(host.tls is not None for host in self.hosts)
+
+    def is_met_by(self, host: str, tls: TlsInfo | None) -> bool:
+        """Whether a connection to that host, secured so, may be used on this route."""
+        for one in self.hosts:
+            if one.name == host:
+                demand = one.tls
+                if demand is None or not demand.is_enforced:
+                    return is_secured(self.tls, tls)
+                return demand.is_met_by(tls) and (demand.check is not None or is_secured(self.tls, tls))
+        return False
+
+    def strictly(self) -> Route:
+        """The same way for a message with REQUIRETLS (RFC 8689 §4.2.1)."""
+        is_sure = self.is_trusted or self.is_implicit
+        return replace(
+            self,
+            hosts=tuple(
+                replace(host, tls=strictly(host.tls, host=host.name, is_authentic=is_sure or host.is_authentic))
+                for host in self.hosts
+            ),
+        )
+
+    def leniently(self) -> Route:
+        """The same way for a message whose author asks that policies of the recipient be passed over (RFC 8689 §5)."""
+        return replace(self, hosts=tuple(replace(host, tls=None) for host in self.hosts))
+
+    def without(self, name: str) -> Route:
+        """The same way, and not by that host."""
+        return replace(self, hosts=tuple(host for host in self.hosts if host.name != name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +146,20 @@ def order_mx(
     return tuple(RouteHost(host, preference) for preference, host in dict.fromkeys(usable))[:MAX_HOSTS]
 
 
+class Policies(Protocol):
+    """What domains ask of those who send to them (road/tls_policies.py)."""
+
+    def prepare(self, domain: str) -> None:
+        """Begin to ask, where it is not known, while other questions are asked."""
+        ...
+
+    async def secured(
+        self, domain: str, hosts: tuple[RouteHost, ...], *, port: int, is_implicit: bool
+    ) -> tuple[RouteHost, ...]:
+        """The hosts of a domain, each with what a policy asks of connections to it."""
+        ...
+
+
 class Router:
     """Asks DNS for the way to a domain. `own_names`: names and address literals that are this host."""
 
@@ -121,6 +175,7 @@ class Router:
         static: Mapping[str, StaticRoute] | None = None,
         tls: TlsPolicy | None = None,
         presets: SitePresets | None = None,
+        policies: Policies | None = None,
     ) -> None:
         self._resolver = resolver
         self._own_names = own_names
@@ -131,6 +186,7 @@ class Router:
         self._static = static or {}
         self._tls = tls or TlsPolicy()
         self._presets = presets or SitePresets()
+        self._policies = policies
 
     async def route(self, domain: str) -> Route | RouteFailure:
         """The way to a domain (A-labels, or an address literal)."""
@@ -139,6 +195,8 @@ class Router:
             return self._static_route(domain, static)
         if domain.startswith("["):
             return self._literal_route(domain)
+        if self._policies is not None:
+            self._policies.prepare(domain)
         answer = await self._resolver.mx(domain)
         if answer.status is DnsStatus.TEMPORARY:
             return dns_trouble(answer.detail)
@@ -149,7 +207,13 @@ class Router:
         hosts = order_mx(answer.records, self._own_names, self._rng)
         if isinstance(hosts, RouteFailure):
             return hosts
-        return self._to(domain, hosts, is_cut=len(answer.records) > MAX_HOSTS)
+        return await self._secured(self._to(domain, hosts, is_cut=len(answer.records) > MAX_HOSTS))
+
+    async def _secured(self, route: Route) -> Route:
+        if self._policies is None:
+            return route
+        hosts = await self._policies.secured(route.domain, route.hosts, port=route.port, is_implicit=route.is_implicit)
+        return route if hosts is route.hosts else replace(route, hosts=hosts)
 
     def _to(
         self, domain: str, hosts: tuple[RouteHost, ...], *, is_implicit: bool = False, is_cut: bool = False
@@ -171,7 +235,7 @@ class Router:
         found = await self._resolver.addresses(domain)
         match found.status:
             case DnsStatus.FOUND:
-                return self._to(domain, (RouteHost(domain),), is_implicit=True)
+                return await self._secured(self._to(domain, (RouteHost(domain),), is_implicit=True))
             case DnsStatus.TEMPORARY:
                 return dns_trouble(found.detail)
             case DnsStatus.NO_DOMAIN:

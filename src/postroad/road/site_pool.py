@@ -13,7 +13,6 @@ from enum import Enum, auto
 from typing import Protocol
 
 from postroad.net.dialogue import Connection
-from postroad.net.endpoint import TlsMode
 from postroad.road.route import Route
 from postroad.road.site import Site
 from postroad.road.throttle import BackOff, Throttle
@@ -167,15 +166,9 @@ class SitePool:
 def fits(connection: Connection, route: Route) -> bool:
     """Whether a connection made for one route serves another: the same host and port, secured at least as asked."""
     endpoint = connection.endpoint
-    is_secured = connection.tls is not None
-    if route.tls in (TlsMode.VERIFIED, TlsMode.IMPLICIT):
-        is_secured = connection.tls is not None and connection.tls.verified
-    if route.tls in (TlsMode.NONE, TlsMode.OPPORTUNISTIC):
-        is_secured = True
     return (
-        is_secured
-        and (route.is_trusted or not endpoint.is_trusted)  # H-09: an MX record opens no way to the operator's own host
+        (route.is_trusted or not endpoint.is_trusted)  # H-09: an MX record opens no way to the operator's own host
         and endpoint.port == route.port
         and connection.credentials == route.credentials
-        and any(endpoint.host == host.name for host in route.hosts)
+        and route.is_met_by(endpoint.host, connection.tls)
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from postroad.net.dialogue import Connection
-from postroad.net.endpoint import DialogueError, Endpoint, PhaseTimeouts, TlsMode
+from postroad.net.endpoint import CertificateCheck, DialogueError, Endpoint, PhaseTimeouts, TlsMode
 from postroad.road.site import site_key
 from postroad.smtp.outcome import Phase
 
@@ -37,6 +37,7 @@ class Dialler(Protocol):
         timeouts: PhaseTimeouts,
         ssl_context: ssl.SSLContext | None,
         credentials: Any,
+        check: CertificateCheck | None,
         on_connected: Callable[[], None],
     ) -> Coroutine[Any, Any, Connection]: ...
 
@@ -64,6 +65,7 @@ class Reach:
         timeouts: PhaseTimeouts,
         ssl_context: ssl.SSLContext | None,
         credentials: Any,
+        check: CertificateCheck | None = None,
     ) -> Connection:
         """As the connector does it."""
         token = object()
@@ -78,6 +80,7 @@ class Reach:
                 timeouts=timeouts,
                 ssl_context=ssl_context,
                 credentials=credentials,
+                check=check,
                 on_connected=self._settle,  # a host may greet late, and yet be there
             )
         except DialogueError as error:
