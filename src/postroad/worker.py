@@ -21,17 +21,20 @@ from pathlib import Path
 from typing import Any
 
 from postroad.clock import SystemClock
-from postroad.compose import mailboxes, receiving, returns, sending, server
+from postroad.compose import hooks, mailboxes, receiving, returns, sending, server
 from postroad.compose.guard import GuardHouse
 from postroad.config import Config, ConfigMistake
 from postroad.deliver.attempt import Attempter
+from postroad.deliver.examiner import PENDING, Examiner, ExaminerPorts, ExaminerSettings
 from postroad.deliver.local import LocalMaildirs
 from postroad.deliver.settle import Judgement
 from postroad.deliver.worker import Deliverer, DelivererSettings, Surroundings
 from postroad.events import configure, emit
-from postroad.net.dialogue import client_context
+from postroad.hook.notices import Notices
+from postroad.hook.plugin import PluginError
+from postroad.hook.scanner import Scanner
 from postroad.net.resolver import DnsResolver
-from postroad.net.tls import TlsError
+from postroad.net.tls import TlsError, client_context
 from postroad.receive.accept import Acceptor
 from postroad.receive.auth import Authenticator
 from postroad.receive.caller import Role
@@ -58,7 +61,7 @@ def run_worker(config: Config, reload: Callable[[], Config | list[ConfigMistake]
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(Worker(config, reload, assignment).run())
-    except (SpoolError, TlsError, AccountError, OSError) as error:
+    except (SpoolError, TlsError, AccountError, PluginError, OSError) as error:
         emit("worker.failed", worker=assignment.index, error=str(error))
         return EXIT_CANNOT_START
     return 0
@@ -127,6 +130,8 @@ class Worker:
             self._gate = Gate(*receiving.connection_limits(config))
             self._budget = Budget(config.limits.body_memory_octets)
             self._facts = returns.Facts(config, self._clock)
+            self._scanners = hooks.scanners(config, self._clock.monotonic)
+            self._notices = Notices(self._scanners)
             self._resolver, self._pool, attempter = self._make_road(config)
             self._deliverer = Deliverer(
                 self._spool,
@@ -140,6 +145,20 @@ class Worker:
                     settled=self._settled,
                 ),
                 DelivererSettings(limits=sending.schedule_limits(config)),
+            )
+            self._examiner = Examiner(
+                ExaminerSettings(hostname=config.server.hostname),
+                ExaminerPorts(
+                    spool=self._spool,
+                    clock=self._clock,
+                    rng=self._rng,
+                    token=lambda: secrets.token_hex(12),
+                    hand_on=self._hand_on,
+                    finish=hooks.unchanged,
+                    settled=self._settled,
+                ),
+                self._scanners,
+                sending.settle_policy(config),
             )
             try:
                 await self._serve(index)
@@ -242,6 +261,7 @@ class Worker:
             hostname=config.server.hostname,
             lifetime_s=config.delivery.lifetime_s,
             on_committed=self._hand_on,
+            on_accepted=self._accepted,
         )
         contexts = server.tls_contexts(config)
         local = mailboxes.local_domains(config, self._accounts)
@@ -256,6 +276,7 @@ class Worker:
                 checks=guard.before(role)
                 + receiving.checks(config, listener, local)
                 + (of_users if role.is_submission else Checks())
+                + hooks.checks(self._scanners, config.server.hostname, listener.role)
                 + guard.after(role),
                 accept=acceptor.accept,
                 spawn=self._spawn,
@@ -278,6 +299,12 @@ class Worker:
     ) -> None:
         """An attempt's outcome is durable: whoever keeps a record is told."""
         self._facts.settled(message, judgement, bounces, at)
+        hooks.notice_all(self._notices, message, judgement)
+
+    def _accepted(self, message: SpooledMessage) -> None:
+        """A message is safe: whoever is to see it next is told."""
+        if message.held == PENDING:
+            self._examiner.take(message.id)
 
     def _hand_on(self, queued: Sequence[Queued]) -> None:
         self._deliverer.enqueue(queued)
@@ -288,7 +315,14 @@ class Worker:
 
     def _upkeep(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """What runs beside receiving and delivering, until the drain is over."""
-        return [self._sweep, self._facts.behind.run, self._facts.upkeep, self._guard_house.guard.run]
+        return [
+            self._sweep,
+            self._facts.behind.run,
+            self._facts.upkeep,
+            self._notices.run,
+            self._examiner.run,
+            self._guard_house.guard.run,
+        ]
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -307,16 +341,20 @@ class Worker:
         if server.needs_restart(self._config, loaded):
             emit("config.refused", mistake="a changed listener, worker count or state directory needs a restart")
             return
+        before = self._scanners
         try:
             self._guard_house.use(loaded)
+            scanners = self._scanners = hooks.scanners(loaded, self._clock.monotonic)
             stations = self._make_stations(loaded)
-        except TlsError as error:
+        except (TlsError, PluginError, OSError) as error:
+            self._scanners = before
             self._guard_house.use(self._config)
             emit("config.refused", mistake=str(error))
             return
         self._config = loaded
         self._stations = stations
         self._facts.use(loaded)
+        self._use_hooks(scanners, loaded)
         configure(level=loaded.log.level, as_json=loaded.log.format == "json")
         old_pool, old_resolver = self._pool, self._resolver
         self._resolver, self._pool, attempter = self._make_road(loaded)
@@ -326,6 +364,13 @@ class Worker:
         self._authenticator.use(receiving.auth_limits(loaded))
         self._spawn(_retire(old_pool, old_resolver, loaded.outgoing_timeouts.body_s))
         emit("config.reloaded", worker=self._assignment.index)
+
+    def _use_hooks(self, scanners: Sequence[Scanner], config: Config) -> None:
+        self._notices.use(scanners)
+        old, self._examiner.scanners = self._examiner.scanners, scanners
+        self._examiner.policy = sending.settle_policy(config)
+        for scanner in old:
+            self._spawn(scanner.close())
 
     async def _drain(self) -> None:
         """Stop taking connections; give what is under way `drain_s` to end."""

@@ -17,7 +17,7 @@ FLOORS = (
     ("smtp",),
     ("message", "meaning"),
     ("net",),
-    ("road", "store"),
+    ("road", "store", "hook"),
     ("receive", "deliver", "verify", "lab"),
     ("library", "compose", "supervisor"),
     ("worker",),
@@ -30,7 +30,7 @@ FLOORS = (
 BESIDE = {
     "clock": {"net", "road", "store", "receive", "deliver", "verify", "library", "compose", "worker", "app", "cli"},
     "events": {
-        *("net", "road", "store", "receive", "deliver", "verify"),
+        *("net", "road", "store", "hook", "receive", "deliver", "verify"),
         *("library", "compose", "supervisor", "worker", "app", "cli", "config"),
     },
     "config": {"compose", "worker", "app", "cli"},

@@ -113,6 +113,24 @@ class SpoolConformance:
 
         self.check(tmp_path, work)
 
+    def test_a_message_becomes_another_and_its_recipients_that_stay_are_the_same(self, tmp_path: Path) -> None:
+        async def work(spool: Spool) -> None:
+            first = replace(message(spool.new_id(WALL), "bob@example.net", "carl@example.net"), held="to be examined")
+            bob, _ = await spool.commit(first, WALL)
+            assert await spool.held_for("to be examined", 10) == (first.id,)
+            again = message(first.id, "bob@example.net", "dora@example.net", body=b"Subject: other\r\n\r\nother\r\n")
+            kept = await spool.amend(again, WALL + 5)
+            assert [str(one.recipient.address) for one in kept] == ["bob@example.net", "dora@example.net"]
+            assert kept[0].id == bob.id and {one.due_at for one in kept} == {WALL + 5}
+            assert await spool.load(first.id) == again
+            assert await spool.due(before=WALL + 6, limit=9) == kept
+            assert await spool.held_for("to be examined", 10) == ()
+            await spool.settle([Settled(queued=one) for one in kept])
+            assert await spool.amend(again, WALL) == (), "what is gone does not come back"
+            assert await spool.due(before=1e18, limit=9) == ()
+
+        self.check(tmp_path, work)
+
     @pytest.mark.parametrize("uv", [False, True])
     def test_a_committed_message_comes_back_whole(self, tmp_path: Path, uv: bool) -> None:
         async def work(spool: Spool) -> None:

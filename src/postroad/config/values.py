@@ -17,6 +17,7 @@ from postroad.config.guard import (
     GreylistSection,
     RatesSection,
 )
+from postroad.config.hooks import MilterSettings, PluginSettings, RspamdSettings
 from postroad.config.returns import ReturnsSection, SuppressionSection, UnsubscribeSection, VerifyFirstSection
 from postroad.config.setting import setting
 
@@ -261,6 +262,9 @@ class Config:
     delivery: DeliverySection = field(default_factory=DeliverySection)
     outgoing_timeouts: OutgoingTimeoutsSection = field(default_factory=OutgoingTimeoutsSection)
     route: tuple[RouteSettings, ...] = ()
+    plugin: tuple[PluginSettings, ...] = ()
+    milter: tuple[MilterSettings, ...] = ()
+    rspamd: tuple[RspamdSettings, ...] = ()
     returns: ReturnsSection = field(default_factory=ReturnsSection)
     suppression: SuppressionSection = field(default_factory=SuppressionSection)
     unsubscribe: UnsubscribeSection = field(default_factory=UnsubscribeSection)

@@ -65,6 +65,31 @@ class MemorySpool:
 
         return self._done(apply)
 
+    def amend(self, message: SpooledMessage, due_at: float) -> asyncio.Future[tuple[Queued, ...]]:
+        def change() -> tuple[Queued, ...]:
+            numbers = self._by_message.get(message.id)
+            if numbers is None:
+                return ()
+            before = {self._queued[number].recipient.address: self._queued[number] for number in numbers}
+            kept = tuple(
+                replace(before[one.recipient.address], due_at=one.due_at) if one.recipient.address in before else one
+                for one in as_queued(message, due_at, self._next_recipient)
+            )
+            self._next_recipient += len(kept)
+            for number in list(numbers):
+                del self._queued[number]
+            self._queued |= {one.id: one for one in kept}
+            self._by_message[message.id] = {one.id for one in kept}
+            self._messages[message.id] = message
+            return kept
+
+        return self._done(change)
+
+    def held_for(self, reason: str, limit: int) -> asyncio.Future[tuple[int, ...]]:
+        return self._done(
+            lambda: tuple(sorted(one.id for one in self._messages.values() if one.held == reason)[:limit])
+        )
+
     def due(
         self, *, before: float, limit: int, after: tuple[float, int] | None = None
     ) -> asyncio.Future[tuple[Queued, ...]]:

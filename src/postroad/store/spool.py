@@ -1,6 +1,6 @@
 """The spool port: where an accepted message lives until every recipient is settled.
 
-Seven verbs. `commit` and `settle` are durable when their future completes: the change would survive
+Nine verbs. `commit` and `settle` are durable when their future completes: the change would survive
 a power cut. One process owns a spool; a second one is refused at opening (`SpoolLocked`).
 Every implementation passes the conformance suite in tests/store.
 """
@@ -156,6 +156,15 @@ class Spool(Protocol):
 
         An outcome for a recipient that is gone (removed by an operator in the meantime) changes nothing.
         Completes, durably, with the bounces' recipients."""
+        ...
+
+    def amend(self, message: SpooledMessage, due_at: float) -> asyncio.Future[tuple[Queued, ...]]:
+        """Let the message of that id be this one: body, envelope, hold. Completes, durably, with its recipients as they
+        are now, none where the message is gone."""
+        ...
+
+    def held_for(self, reason: str, limit: int) -> asyncio.Future[tuple[int, ...]]:
+        """Ids of messages held for exactly that reason, oldest first."""
         ...
 
     def due(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from postroad.store.queue_ids import QueueIds, floor_beyond
 from postroad.store.spool import Deferred, Queued, Settled, SpooledMessage, SpoolError, as_queued
+from postroad.store.spool_amend import amend, held_for
 from postroad.store.spool_rows import (
     INSERT_MESSAGES,
     INSERT_RECIPIENTS,
@@ -233,6 +234,13 @@ class SqliteSpool:
         operation.done = lambda: self._learn_anew() if operation.result else None
         self._writer.submit(operation)
         return operation.future
+
+    def amend(self, message: SpooledMessage, due_at: float) -> asyncio.Future[tuple[Queued, ...]]:
+        first = self.allot_recipients(len(message.envelope.recipients))
+        return self.write(lambda connection: tuple(amend(connection, message, due_at, first)))
+
+    def held_for(self, reason: str, limit: int) -> asyncio.Future[tuple[int, ...]]:
+        return self._reader.ask(lambda connection: tuple(held_for(connection, reason, limit)))
 
     def write(self, call: Callable[[sqlite3.Connection], Any]) -> asyncio.Future[Any]:
         """Run `call` in the writer's thread, inside the transaction of the next batch, for adoption and upkeep."""
