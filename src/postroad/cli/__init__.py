@@ -28,6 +28,8 @@ COMMANDS = {
     "suppress": ("postroad.cli.suppress", "Keep the list of those not to be mailed."),
     "forget": ("postroad.cli.forget", "Remove what verification knows of an address."),
     "queue": ("postroad.cli.queue", "Look into the queue, retry, remove."),
+    "ban": ("postroad.cli.ban", "Keep addresses, networks and accounts from the server."),
+    "greylist": ("postroad.cli.greylist", "Look at who is greylisted."),
     "user": ("postroad.cli.user", "Add and change accounts."),
     "lab": ("postroad.cli.lab", "Run a simulated internet to try verification in."),
     "config": ("postroad.cli.config", "Check and show the configuration."),

@@ -29,6 +29,7 @@ class SharedCounts:
             try:
                 self._map = mmap.mmap(descriptor, total)
             finally:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing does not let go: the map has a copy of the descriptor
                 os.close(descriptor)
         except OSError as error:
             raise explain(error, path) from error

@@ -12,6 +12,7 @@ from typing import Literal
 
 from postroad.receive.guard.networks import customer_of
 from postroad.receive.guard.tally import Tally
+from postroad.store.accounts import MAX_NAME_CHARS, AccountError, normalise_name
 
 KNOWN_GOOD_S = 30 * 86_400.0
 """How long a network is known to be a user's, since he last succeeded from there."""
@@ -30,10 +31,20 @@ class AttemptLimits:
 
 @dataclass(frozen=True, slots=True)
 class Barred:
-    """Who has just reached a limit. `subject`: a customer's network, or a username in small letters."""
+    """Who has just reached a limit. `subject`: a customer's network, or the key of an account."""
 
     kind: Literal["network", "account"]
     subject: str
+
+
+def account_key(username: str) -> str:
+    """One key for all spellings of an account's name, as accounts are found; names that can be none keep theirs."""
+    if not username:
+        return ""
+    try:
+        return normalise_name(username)
+    except AccountError:
+        return username[:MAX_NAME_CHARS].lower()
 
 
 class Attempts:
@@ -52,7 +63,7 @@ class Attempts:
 
     def is_barred(self, username: str, peer: str, now: float) -> bool:
         """Whether an attempt is not even heard. An empty username: whoever it would be."""
-        user, network = username.lower(), customer_of(peer)
+        user, network = account_key(username), customer_of(peer)
         count = self._failures.count
         if user and self.is_known_good(user, peer, now):
             return count(f"pair {user} {network}", now) >= self.limits.failures
@@ -66,11 +77,11 @@ class Attempts:
 
     def is_known_good(self, username: str, peer: str, now: float) -> bool:
         """Whether this user has succeeded from there of late."""
-        return self._known_good.count(f"{username.lower()} {customer_of(peer)}", now) > 0
+        return self._known_good.count(f"{account_key(username)} {customer_of(peer)}", now) > 0
 
     def failed(self, username: str, peer: str, now: float) -> list[Barred]:
         """Count a failure; who reached a limit by it."""
-        user, network, limits = username.lower(), customer_of(peer), self.limits
+        user, network, limits = account_key(username), customer_of(peer), self.limits
         barred: list[Barred] = []
         if self._count(f"peer {network}", now, limits.failures):
             barred.append(Barred("network", network))
@@ -87,7 +98,7 @@ class Attempts:
 
     def succeeded(self, username: str, peer: str, now: float) -> None:
         """Forget the failures of this user from there, and know the network for his."""
-        user, network = username.lower(), customer_of(peer)
+        user, network = account_key(username), customer_of(peer)
         self._failures.clear(f"pair {user} {network}")
         self._known_good.clear(f"{user} {network}")
         self._known_good.add(f"{user} {network}", now, 1.0)

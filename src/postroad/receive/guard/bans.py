@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from postroad.receive.guard.attempts import account_key
 from postroad.receive.guard.networks import Networks, parse_network
 from postroad.smtp.reply import Reply, reply
 from postroad.store.guard_book import FOR_GOOD, Ban
@@ -43,7 +44,7 @@ class Bans:
 
     def of_account(self, username: str, now: float) -> Ban | None:
         """The ban that keeps an account from authenticating."""
-        ban = self._accounts.get(username.lower()) if self._accounts else None
+        ban = self._accounts.get(account_key(username)) if self._accounts else None
         return ban if ban is not None and ban.until > now else None
 
 

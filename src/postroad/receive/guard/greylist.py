@@ -36,9 +36,13 @@ class GreylistPolicy:
 
 
 def triplet(peer: str, sender: Address | NullPath | None, recipient: Address) -> Triplet:
-    """What is remembered of a recipient asked for: the client by its /24 (IPv6: /64), since farms retry from others."""
-    network = customer_of(peer) if ":" in peer else neighbours_of(peer)
-    return Triplet(network, steady(sender), str(recipient).lower()[:MAX_PART])
+    """What is remembered of a recipient asked for."""
+    return Triplet(network_of(peer), steady(sender), str(recipient).lower()[:MAX_PART])
+
+
+def network_of(peer: str) -> str:
+    """What stands for a client: its /24 (IPv6: /64), since farms of mail hosts try again from another one."""
+    return customer_of(peer) if ":" in peer else neighbours_of(peer)
 
 
 def steady(sender: Address | NullPath | None) -> str:

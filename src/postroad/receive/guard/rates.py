@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from weakref import WeakValueDictionary
 
 from postroad.events import emit
 from postroad.receive.caller import Caller
@@ -70,7 +71,7 @@ class RateLimits:
 class _Counter:
     """One kind for one key: what is known of the shared count, and what is not yet carried over to it."""
 
-    __slots__ = ("key", "limit", "pending", "read_at", "shared", "whose")
+    __slots__ = ("__weakref__", "key", "limit", "pending", "read_at", "shared", "whose")
 
     def __init__(self, key: str, limit: float, whose: str) -> None:
         self.key = key
@@ -97,6 +98,8 @@ class Rates:
         self._tally = tally
         self._wall = wall
         self._clients: OrderedDict[str, _Client | None] = OrderedDict()
+        self._counters: WeakValueDictionary[str, _Counter] = WeakValueDictionary()
+        """By key: clients of one network share its counters."""
         self._told: OrderedDict[str, float] = OrderedDict()
         self.limits = limits
         tally.window_s = limits.window_s
@@ -105,6 +108,7 @@ class Rates:
         """From now on these: the configuration was reloaded."""
         self.flush()
         self._clients.clear()
+        self._counters.clear()
         self.limits = limits
         self._tally.window_s = limits.window_s
 
@@ -159,7 +163,7 @@ class Rates:
         """The counter that has reached its limit."""
         for counter in client.counters[kind]:
             now = self._wall()
-            if counter.pending * _SHARE >= counter.limit or now - counter.read_at >= _FRESH_S:
+            if counter.pending * _SHARE >= counter.limit or abs(now - counter.read_at) >= _FRESH_S:
                 self._read(counter, now)
             if counter.shared + counter.pending >= counter.limit:
                 return counter
@@ -214,12 +218,18 @@ class Rates:
             return None
         return _Client(
             tuple(
-                tuple(_Counter(f"{kind:d} {key}", limit * factor, whose) for key, whose, factor in keys)
+                tuple(self._counter(f"{kind:d} {key}", limit * factor, whose) for key, whose, factor in keys)
                 if (limit := limits[kind])
                 else ()
                 for kind in Kind
             )
         )
+
+    def _counter(self, key: str, limit: float, whose: str) -> _Counter:
+        counter = self._counters.get(key)
+        if counter is None:
+            counter = self._counters[key] = _Counter(key, limit, whose)
+        return counter
 
     def _carry_over(self, client: _Client, now: float) -> None:
         for counters in client.counters:
