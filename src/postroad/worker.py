@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from postroad.clock import SystemClock
-from postroad.compose import hooks, mailboxes, receiving, returns, sending, server
+from postroad.compose import hooks, mailboxes, receiving, returns, sending, server, signing
 from postroad.compose.guard import GuardHouse
 from postroad.config import Config, ConfigMistake
 from postroad.deliver.attempt import Attempter
@@ -33,7 +33,7 @@ from postroad.events import configure, emit
 from postroad.hook.notices import Notices
 from postroad.hook.plugin import PluginError
 from postroad.hook.scanner import Scanner
-from postroad.net.resolver import DnsResolver
+from postroad.net.resolver import DnsResolver, TextsAnswer
 from postroad.net.tls import TlsError, client_context
 from postroad.receive.accept import Acceptor
 from postroad.receive.auth import Authenticator
@@ -132,6 +132,7 @@ class Worker:
             self._facts = returns.Facts(config, self._clock)
             self._scanners = hooks.scanners(config, self._clock.monotonic)
             self._notices = Notices(self._scanners)
+            self._signer = signing.signer(config, self._clock, self._accounts)
             self._resolver, self._pool, attempter = self._make_road(config)
             self._deliverer = Deliverer(
                 self._spool,
@@ -145,6 +146,7 @@ class Worker:
                     settled=self._settled,
                 ),
                 DelivererSettings(limits=sending.schedule_limits(config)),
+                    finish=self._signer.finish,
             )
             self._examiner = Examiner(
                 ExaminerSettings(hostname=config.server.hostname),
@@ -154,7 +156,7 @@ class Worker:
                     rng=self._rng,
                     token=lambda: secrets.token_hex(12),
                     hand_on=self._hand_on,
-                    finish=hooks.unchanged,
+                    finish=self._signer.finish,
                     settled=self._settled,
                 ),
                 self._scanners,
@@ -167,6 +169,7 @@ class Worker:
                 await self._facts.close()
                 self._accounts.close()
 
+                self._signer.close()
     async def _open_spool(self, directory: Path) -> SqliteSpool:
         directory.mkdir(parents=True, exist_ok=True)
         index = self._assignment.index
@@ -277,7 +280,8 @@ class Worker:
                 + receiving.checks(config, listener, local)
                 + (of_users if role.is_submission else Checks())
                 + hooks.checks(self._scanners, config.server.hostname, listener.role)
-                + guard.after(role),
+                + guard.after(role)
+                + self._signing(role),
                 accept=acceptor.accept,
                 spawn=self._spawn,
                 nonce=lambda: secrets.token_urlsafe(18),
@@ -296,6 +300,11 @@ class Worker:
 
     def _settled(
         self, message: SpooledMessage, judgement: Judgement, bounces: Sequence[SpooledMessage], at: float
+    def _signing(self, role: Role) -> Checks:
+        """The last check: what hooks may still change is signed when they have seen it."""
+        is_last = role.is_submission and not hooks.is_examined_later(self._scanners, role.value)
+        return self._signer.checks() if is_last else Checks()
+
     ) -> None:
         """An attempt's outcome is durable: whoever keeps a record is told."""
         self._facts.settled(message, judgement, bounces, at)
@@ -321,16 +330,34 @@ class Worker:
             self._facts.upkeep,
             self._notices.run,
             self._examiner.run,
+            self._keep_keys,
             self._guard_house.guard.run,
         ]
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
+    async def _keep_keys(self) -> None:
+        """One worker is enough to ask whether new keys are published."""
+        await self._signer.upkeep(self._texts if self._assignment.index == 0 else None)
+
+    async def _texts(self, name: str) -> TextsAnswer:
+        return await self._resolver.texts(name)
+
         while True:
             await asyncio.sleep(SWEEP_S)
             self._roll.sweep(loop.time())
 
     # Reload and drain -----------------------------------------------------------------------------------------
+            self._counting.measured(
+                self._clock.wall(),
+                {
+                    "postroad_sessions": len(self._roll.sessions),
+                    "postroad_connections_out": self._pool.open_connections,
+                    "postroad_deliveries_under_way": self._deliverer.in_flight,
+                    "postroad_recipients_in_memory": self._deliverer.held,
+                },
+            )
+            server.mark_alive(self._config, self._assignment.index)
 
     def _reload(self) -> None:
         loaded = self._load()
@@ -347,10 +374,12 @@ class Worker:
             scanners = self._scanners = hooks.scanners(loaded, self._clock.monotonic)
             stations = self._make_stations(loaded)
         except (TlsError, PluginError, OSError) as error:
+            self._signer.use(loaded)
             self._scanners = before
             self._guard_house.use(self._config)
             emit("config.refused", mistake=str(error))
             return
+            self._signer.use(self._config)
         self._config = loaded
         self._stations = stations
         self._facts.use(loaded)

@@ -70,8 +70,13 @@ def scanners(config: Config, now: Callable[[], float]) -> Sequence[Scanner]:
 
 def checks(made: Sequence[Scanner], hostname: str, role: str) -> Checks:
     """The checks that ask them on a listener of that role."""
-    after = any(one.settings.is_after and one.hears("message") and role in one.settings.listeners for one in made)
+    after = is_examined_later(made, role)
     return HookChecks(made, hostname).checks() + Checks(message=(_to_be_examined,) if after else ())
+
+
+def is_examined_later(made: Sequence[Scanner], role: str) -> bool:
+    """Whether hooks see the messages of that role after the 250, and may still change them."""
+    return any(one.settings.is_after and one.hears("message") and role in one.settings.listeners for one in made)
 
 
 def _to_be_examined(caller: Caller, event: MessageReceived) -> Amended:
@@ -95,8 +100,3 @@ def notice_all(notices: Notices, message: SpooledMessage, judgement: Judgement) 
                 host=outcome.host,
             )
         )
-
-
-async def unchanged(message: SpooledMessage) -> SpooledMessage:
-    """Nothing is done to it before it leaves."""
-    return message

@@ -9,6 +9,7 @@ import ipaddress
 from typing import Protocol
 
 from postroad.config.judge_guard import judge_guard
+from postroad.config.judge_signing import judge_signing
 from postroad.config.values import Config, RouteSettings
 from postroad.smtp.address import Address, AddressError, to_a_labels
 from postroad.smtp.sasl import PREFERENCE
@@ -30,6 +31,7 @@ def judge(config: Config, complain: Complain) -> None:
         _judge_route(route, ("route", f"#{index}"), complain)
     _judge_twice_routed(config, complain)
     judge_guard(config, complain)
+    judge_signing(config, complain)
 
 
 def _judge_names(config: Config, complain: Complain) -> None:

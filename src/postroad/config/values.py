@@ -20,6 +20,7 @@ from postroad.config.guard import (
 from postroad.config.hooks import MilterSettings, PluginSettings, RspamdSettings
 from postroad.config.returns import ReturnsSection, SuppressionSection, UnsubscribeSection, VerifyFirstSection
 from postroad.config.setting import setting
+from postroad.config.signing import DkimKeySettings, DkimSection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,4 +270,6 @@ class Config:
     suppression: SuppressionSection = field(default_factory=SuppressionSection)
     unsubscribe: UnsubscribeSection = field(default_factory=UnsubscribeSection)
     verify_first: VerifyFirstSection = field(default_factory=VerifyFirstSection)
+    dkim: DkimSection = field(default_factory=DkimSection)
+    dkim_key: tuple[DkimKeySettings, ...] = ()
     log: LogSection = field(default_factory=LogSection)

@@ -10,7 +10,7 @@ What happened is told to `emit` once it is durable. Joined by the worker process
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from postroad.clock import Clock
@@ -45,6 +45,11 @@ def _nothing(message: SpooledMessage, judgement: Judgement, bounces: Sequence[Sp
     """Nobody keeps a record."""
 
 
+async def unchanged(message: SpooledMessage) -> SpooledMessage:
+    """Nothing is done to a notification before it is queued."""
+    return message
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What comes from outside: time, chance, unguessable text for MIME boundaries, and the door for events."""
@@ -56,6 +61,8 @@ class Surroundings:
     settled: Callable[[SpooledMessage, Judgement, Sequence[SpooledMessage], float], None] = _nothing
     """Told of each attempt once its outcome is durable: the message, what was judged, the notifications that were
     queued for it, and when (wall clock)."""
+    finish: Callable[[SpooledMessage], Awaitable[SpooledMessage]] = unchanged
+    """The last change to a notification before it is queued: it is signed. Never raises."""
 
 
 class Deliverer:
@@ -77,6 +84,7 @@ class Deliverer:
         self._token = around.token
         self._emit = around.emit
         self._settled = around.settled
+        self._finish = around.finish
         self._settings = settings or DelivererSettings()
         self._schedule = Schedule(self._settings.limits)
         self._group: asyncio.TaskGroup | None = None
@@ -230,7 +238,7 @@ class Deliverer:
         now = self._clock.wall()
         try:
             judgement = judge(message, item.queued, outcomes, policy=self.policy, now=now, rng=self._rng)
-            bounces = self._bounces(message, judgement, now) if judgement.notices else []
+            bounces = await self._bounces(message, judgement, now) if judgement.notices else []
         except Exception as error:
             # As in `_attempt`: it stays in the spool, and is looked at again when the longest interval has passed.
             self._internal_error(message.id, error)
@@ -267,7 +275,7 @@ class Deliverer:
             return
         now = self._clock.wall()
         judgement = judge(message, known, outcomes, policy=self.policy, now=now, rng=self._rng)
-        bounces = self._bounces(message, judgement, now)
+        bounces = await self._bounces(message, judgement, now)
         try:
             await self._settle(judgement, bounces, item)
         except SpoolClosed:
@@ -292,22 +300,22 @@ class Deliverer:
             error=f"{type(error).__name__}: {error}",
         )
 
-    def _bounces(self, message: SpooledMessage, judgement: Judgement, now: float) -> list[tuple[SpooledMessage, float]]:
-        return [
-            (
-                bounce_message(
+    async def _bounces(
+        self, message: SpooledMessage, judgement: Judgement, now: float
+    ) -> list[tuple[SpooledMessage, float]]:
+        bounces = []
+        for action in Action:
+            if action in judgement.notices:
+                bounce = bounce_message(
                     message,
                     judgement.notices[action],
                     message_id=self._spool.new_id(now),
                     boundary=self._token(),
                     now=now,
                     policy=self.policy,
-                ),
-                now,
-            )
-            for action in Action
-            if action in judgement.notices
-        ]
+                )
+                bounces.append((await self._finish(bounce), now))
+        return bounces
 
     async def _settle(
         self, judgement: Judgement, bounces: list[tuple[SpooledMessage, float]], item: WorkItem

@@ -25,8 +25,9 @@ from postroad.message.dkim import (
     signatures,
 )
 from postroad.message.dkim_canon import Field, relaxed_field, without_signature
-from postroad.message.dkim_key import KeyRecord, LookupTxt, choose_record, is_signed_by, query_name
+from postroad.message.dkim_key import AskTexts, KeyRecord, choose_record, is_signed_by, query_name
 from postroad.message.dkim_tags import TagError, base64_of, number_of, parse_tags, required
+from postroad.message.dns import DnsStatus, TextsAnswer
 
 MAX_SETS = 50  # RFC 8617 §4.2.1
 RESULTS, SIGNATURE, SEAL = b"arc-authentication-results", b"arc-message-signature", b"arc-seal"
@@ -93,7 +94,7 @@ class _Later(Exception):
     """Why it cannot be known now."""
 
 
-async def validate(message: bytes, lookup: LookupTxt) -> ArcResult:
+async def validate(message: bytes, texts: AskTexts) -> ArcResult:
     """What is said of the chain of a message."""
     signed = signatures(message)
     try:
@@ -114,8 +115,8 @@ async def validate(message: bytes, lookup: LookupTxt) -> ArcResult:
         fault = fault_of_body(signed.hashes, newest)
         if fault is not None:
             raise _Fault(f"the newest message signature does not hold: {fault[1]}")
-        keys = _Keys(lookup)
-        result = check(signed, newest, await keys.records(newest.selector, newest.domain))
+        keys = _Keys(texts)
+        result = check(signed, newest, await keys.answer(newest.selector, newest.domain))
         if result.verdict is Verdict.TEMPERROR:
             raise _Later(result.reason)
         if result.verdict is not Verdict.PASS:
@@ -253,22 +254,22 @@ def sealed_digests(sets: Sequence[ArcSet]) -> list[bytes]:
 class _Keys:
     """Look-ups for one chain: each name once."""
 
-    def __init__(self, lookup: LookupTxt) -> None:
-        self._lookup = lookup
-        self._known: dict[str, Sequence[bytes] | None] = {}
+    def __init__(self, texts: AskTexts) -> None:
+        self._texts = texts
+        self._known: dict[str, TextsAnswer] = {}
 
-    async def records(self, selector: str, domain: str) -> Sequence[bytes] | None:
+    async def answer(self, selector: str, domain: str) -> TextsAnswer:
         name = query_name(selector, domain)
         if name not in self._known:
-            self._known[name] = await self._lookup(name)
+            self._known[name] = await self._texts(name)
         return self._known[name]
 
 
 async def _check_seal(seal: Seal, digest: bytes, number: int, keys: _Keys) -> None:
-    records = await keys.records(seal.selector, seal.domain)
-    if records is None:
+    answer = await keys.answer(seal.selector, seal.domain)
+    if answer.status is DnsStatus.TEMPORARY:
         raise _Later(f"the key of seal {number} could not be asked for")
-    record = choose_record(records)
+    record = choose_record(answer.texts)
     if not isinstance(record, KeyRecord):
         raise _Fault(f"the key of seal {number}: {record or 'there is none'}")
     if record.algorithm.signature != seal.algorithm or not is_signed_by(record, seal.value, digest):

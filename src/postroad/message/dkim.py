@@ -1,7 +1,7 @@
 """DKIM signatures of a message, checked (RFC 6376; RFC 8301 on what is too weak; RFC 8463 on Ed25519).
 
 `signatures` reads what stands in the message, `check` decides one signature once its key record is known, `verify` does
-both for all of them with a look-up that is handed in. At most MAX_SIGNATURES are looked at, from the top; each costs
+both for all of them, asking DNS by what is handed in. At most MAX_SIGNATURES are looked at, from the top; each costs
 one look-up and one operation with a public key at most, and the body is hashed twice at most.
 """
 
@@ -22,14 +22,15 @@ from postroad.message.dkim_canon import (
     without_signature,
 )
 from postroad.message.dkim_key import (
+    AskTexts,
     KeyProblem,
     KeyRecord,
-    LookupTxt,
     choose_record,
     is_signed_by,
     query_name,
 )
 from postroad.message.dkim_tags import TagError, base64_of, number_of, parse_tags, required, words_of
+from postroad.message.dns import DnsStatus, TextsAnswer
 from postroad.smtp.address import AddressError, to_a_labels
 
 MAX_SIGNATURES = 8
@@ -134,7 +135,7 @@ def signatures(message: bytes) -> Signed:
     return Signed(fields, BodyHashes(message[body_start:]), [_read(one) for one in own] if own else ())
 
 
-async def verify(message: bytes, lookup: LookupTxt, *, now: float) -> list[DkimResult]:
+async def verify(message: bytes, texts: AskTexts, *, now: float) -> list[DkimResult]:
     """What is said of each signature, from the top; empty where there is none. `now`: wall clock."""
     signed = signatures(message)
     results = []
@@ -142,7 +143,7 @@ async def verify(message: bytes, lookup: LookupTxt, *, now: float) -> list[DkimR
         if isinstance(one, DkimResult):
             results.append(one)
             continue
-        results.append(refusal(one, now=now) or check(signed, one, await lookup(one.query)))
+        results.append(refusal(one, now=now) or check(signed, one, await texts(one.query)))
     return results
 
 
@@ -157,9 +158,9 @@ def refusal(one: Signature, *, now: float) -> DkimResult | None:
     return None
 
 
-def check(signed: Signed, one: Signature, records: Sequence[bytes] | None) -> DkimResult:
-    """Decide a signature by what its key's name has in the DNS (see LookupTxt)."""
-    record = usable_key(one, records)
+def check(signed: Signed, one: Signature, answer: TextsAnswer) -> DkimResult:
+    """Decide a signature by the TXT records at its `query`."""
+    record = usable_key(one, answer)
     if isinstance(record, DkimResult):
         return record
     if record.is_strict and one.identity.rpartition("@")[2] != one.domain:
@@ -177,11 +178,11 @@ def check(signed: Signed, one: Signature, records: Sequence[bytes] | None) -> Dk
     return one.result(Verdict.PASS, record=record)
 
 
-def usable_key(one: Signature, records: Sequence[bytes] | None) -> KeyRecord | DkimResult:
+def usable_key(one: Signature, answer: TextsAnswer) -> KeyRecord | DkimResult:
     """The key of the signature, or the result where there is none."""
-    if records is None:
+    if answer.status is DnsStatus.TEMPORARY:
         return one.result(Verdict.TEMPERROR, f"the key at {one.query} could not be asked for")
-    record = choose_record(records)
+    record = choose_record(answer.texts)
     if record is None:
         return one.result(Verdict.PERMERROR, f"there is no key at {one.query}")
     if isinstance(record, KeyProblem):

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from postroad.message.dkim_tags import TagError, parse_tags, words_of
+from postroad.message.dns import TextsAnswer
 
 MIN_RSA_BITS = 1024  # RFC 8301 §3.2
 MAX_RSA_BITS = 8192
@@ -36,9 +37,8 @@ _SHA256 = Prehashed(SHA256())
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey
 PublicKey = RSAPublicKey | Ed25519PublicKey
-LookupTxt = Callable[[str], Awaitable[Sequence[bytes] | None]]
-"""Asks for the TXT records of a name, the strings of each joined: none where there are none, None where DNS could not
-say now. Never raises."""
+AskTexts = Callable[[str], Awaitable[TextsAnswer]]
+"""`Lookup.texts`: asks for the TXT records of a name."""
 
 
 class Algorithm(StrEnum):
@@ -193,6 +193,12 @@ def is_same_key(record: KeyRecord, key: PrivateKey) -> bool:
     """Whether the published key is the public half of this one."""
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return record.key.public_bytes(*form) == key.public_key().public_bytes(*form)
+
+
+def is_published(answer: TextsAnswer, key: PrivateKey) -> bool:
+    """Whether DNS shows the public half of that key, so that signatures by it can be checked."""
+    record = choose_record(answer.texts)
+    return isinstance(record, KeyRecord) and is_same_key(record, key)
 
 
 def txt_strings(text: str) -> tuple[str, ...]:
