@@ -348,16 +348,6 @@ class Worker:
             self._roll.sweep(loop.time())
 
     # Reload and drain -----------------------------------------------------------------------------------------
-            self._counting.measured(
-                self._clock.wall(),
-                {
-                    "postroad_sessions": len(self._roll.sessions),
-                    "postroad_connections_out": self._pool.open_connections,
-                    "postroad_deliveries_under_way": self._deliverer.in_flight,
-                    "postroad_recipients_in_memory": self._deliverer.held,
-                },
-            )
-            server.mark_alive(self._config, self._assignment.index)
 
     def _reload(self) -> None:
         loaded = self._load()
