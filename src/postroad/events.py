@@ -55,15 +55,15 @@ EVENTS: Mapping[str, str] = {
     "spool.damaged": "A stored message cannot be read; it was set aside, the rest goes on.",
     "facts.failed": "What was learned of addresses could not be written now; it is tried again, mail goes on.",
     "spool.adopted": "The messages of a worker that no longer exists were taken over.",
+    "dkim.failed": "A key of a domain cannot be used; `error` says why, and mail leaves without its signature.",
+    "dkim.unsigned": "A message of a domain with keys got no signature; `reason` says why.",
+    "dkim.activated": "DNS shows a new key: it signs from now on, and the one before it is retired.",
     "worker.started": "The supervisor started a worker process.",
     "worker.serving": "A worker accepts connections.",
     "worker.died": "A worker ended unasked; it is started again.",
     "worker.failed": "A worker could not go on; `error` says why.",
     "worker.stopped": "A worker ended in order.",
     "config.reloaded": "A changed configuration is in force.",
-    "dkim.failed": "A key of a domain cannot be used; `error` says why, and mail leaves without its signature.",
-    "dkim.unsigned": "A message of a domain with keys got no signature; `reason` says why.",
-    "dkim.activated": "DNS shows a new key: it signs from now on, and the one before it is retired.",
     "config.refused": "A changed configuration has mistakes: the old one stays in force.",
     "internal.error": "A fault of Postroad's own; please report it. Whoever was served was told 4yz.",
 }
@@ -82,6 +82,8 @@ LEVELS: Mapping[str, str] = {
     "facts.failed": "warning",
     "hook.failed": "warning",
     "hook.resting": "warning",
+    "dkim.failed": "error",
+    "dkim.unsigned": "warning",
     "spool.failed": "error",
     "spool.damaged": "error",
     "worker.died": "error",
@@ -92,8 +94,6 @@ LEVELS: Mapping[str, str] = {
 """The level of each event that is not `info`."""
 
 _RANK = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-    "dkim.failed": "error",
-    "dkim.unsigned": "warning",
 _SECRETS = frozenset({"password", "secret", "token", "credentials", "authzid", "sasl"})
 _MAX_CHARS = 2000
 _MAX_FRAMES = 6

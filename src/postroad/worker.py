@@ -130,9 +130,9 @@ class Worker:
             self._gate = Gate(*receiving.connection_limits(config))
             self._budget = Budget(config.limits.body_memory_octets)
             self._facts = returns.Facts(config, self._clock)
+            self._signer = signing.signer(config, self._clock, self._accounts)
             self._scanners = hooks.scanners(config, self._clock.monotonic)
             self._notices = Notices(self._scanners)
-            self._signer = signing.signer(config, self._clock, self._accounts)
             self._resolver, self._pool, attempter = self._make_road(config)
             self._deliverer = Deliverer(
                 self._spool,
@@ -144,9 +144,9 @@ class Worker:
                     token=lambda: secrets.token_hex(12),
                     emit=emit,
                     settled=self._settled,
+                    finish=self._signer.finish,
                 ),
                 DelivererSettings(limits=sending.schedule_limits(config)),
-                    finish=self._signer.finish,
             )
             self._examiner = Examiner(
                 ExaminerSettings(hostname=config.server.hostname),
@@ -167,9 +167,9 @@ class Worker:
             finally:
                 await self._guard_house.close()
                 await self._facts.close()
+                self._signer.close()
                 self._accounts.close()
 
-                self._signer.close()
     async def _open_spool(self, directory: Path) -> SqliteSpool:
         directory.mkdir(parents=True, exist_ok=True)
         index = self._assignment.index
@@ -298,13 +298,13 @@ class Worker:
             for role in (Role(listener.role),)
         ]
 
-    def _settled(
-        self, message: SpooledMessage, judgement: Judgement, bounces: Sequence[SpooledMessage], at: float
     def _signing(self, role: Role) -> Checks:
         """The last check: what hooks may still change is signed when they have seen it."""
         is_last = role.is_submission and not hooks.is_examined_later(self._scanners, role.value)
         return self._signer.checks() if is_last else Checks()
 
+    def _settled(
+        self, message: SpooledMessage, judgement: Judgement, bounces: Sequence[SpooledMessage], at: float
     ) -> None:
         """An attempt's outcome is durable: whoever keeps a record is told."""
         self._facts.settled(message, judgement, bounces, at)
@@ -328,14 +328,12 @@ class Worker:
             self._sweep,
             self._facts.behind.run,
             self._facts.upkeep,
+            self._keep_keys,
             self._notices.run,
             self._examiner.run,
-            self._keep_keys,
             self._guard_house.guard.run,
         ]
 
-    async def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
     async def _keep_keys(self) -> None:
         """One worker is enough to ask whether new keys are published."""
         await self._signer.upkeep(self._texts if self._assignment.index == 0 else None)
@@ -343,6 +341,8 @@ class Worker:
     async def _texts(self, name: str) -> TextsAnswer:
         return await self._resolver.texts(name)
 
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_S)
             self._roll.sweep(loop.time())
@@ -362,14 +362,14 @@ class Worker:
         try:
             self._guard_house.use(loaded)
             scanners = self._scanners = hooks.scanners(loaded, self._clock.monotonic)
+            self._signer.use(loaded)
             stations = self._make_stations(loaded)
         except (TlsError, PluginError, OSError) as error:
-            self._signer.use(loaded)
             self._scanners = before
             self._guard_house.use(self._config)
+            self._signer.use(self._config)
             emit("config.refused", mistake=str(error))
             return
-            self._signer.use(self._config)
         self._config = loaded
         self._stations = stations
         self._facts.use(loaded)
