@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pathlib
+from multiprocessing.synchronize import Barrier
 
 import pytest
 
@@ -94,3 +96,20 @@ def test_old_triplets_are_forgotten_and_one_network_can_be(book: GuardBook, monk
     assert {one.sender for one, _ in book.triplets(10)} == {"ann@a.test", "bob@a.test"}, "who came again is kept"
     assert book.clear_triplets("192.0.2.0/24") == 1
     assert book.clear_triplets() == 1
+
+
+def _open(path: pathlib.Path, together: Barrier) -> None:
+    together.wait(30)
+    GuardBook(path).close()
+
+
+def test_workers_that_start_at_once_all_open_the_new_file(tmp_path: pathlib.Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    for number in range(8):
+        together = fork.Barrier(4)
+        workers = [fork.Process(target=_open, args=(tmp_path / f"{number}.db", together)) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(60)
+        assert [worker.exitcode for worker in workers] == [0] * 4

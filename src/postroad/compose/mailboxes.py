@@ -34,7 +34,12 @@ def own_literals(config: Config) -> frozenset[str]:
 def local_domains(config: Config, accounts: Accounts) -> LocalDomains:
     """Which addresses are ours."""
 
+    asked_there = frozenset(to_a_labels(domain) for domain in config.call_forward.domains)
+    """Domains whose mailboxes the next host knows, which is asked (receive/guard/call_forward.py)."""
+
     def has_mailbox(address: str) -> bool:
+        if address.rpartition("@")[2] in asked_there:
+            return True
         account = accounts.get(address)
         return account is not None and not account.is_disabled
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import time
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE_BYTES = 4096
+BUSY_PAUSE_S = 0.01
+"""Between tries to set the mode of a database that others open too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +78,7 @@ def open_database(
             check_same_thread=False,
             cached_statements=256,
         )
-        _bring_up_to_date(connection, path, schema, is_guest=is_guest)
+        _bring_up_to_date(connection, path, schema, is_guest=is_guest, patience_s=settings.busy_timeout_s)
         _configure(connection, settings)
         if create:
             _sync_directory(path.parent)
@@ -103,7 +106,9 @@ def _configure(connection: sqlite3.Connection, settings: DatabaseSettings) -> No
         execute(f"PRAGMA max_page_count = {max(1, settings.max_bytes // PAGE_BYTES)}")
 
 
-def _bring_up_to_date(connection: sqlite3.Connection, path: Path, schema: str, *, is_guest: bool) -> None:
+def _bring_up_to_date(
+    connection: sqlite3.Connection, path: Path, schema: str, *, is_guest: bool, patience_s: float
+) -> None:
     scripts = _migrations(schema)
     ours = zlib.crc32(f"postroad {schema}".encode()) & 0x7FFFFFFF
     version = _checked_version(connection, path, schema, ours, len(scripts))
@@ -117,7 +122,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path, schema: str, *
     if version == 0:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA auto_vacuum = NONE")
-    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+    if _journal_mode(connection, patience_s) != "wal":
         raise SpoolError(f"{path} cannot use a write-ahead log: put it on a local file system, not a network one")
     if version == len(scripts):
         return
@@ -136,11 +141,27 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path, schema: str, *
         raise
 
 
+def _journal_mode(connection: sqlite3.Connection, patience_s: float) -> str:
+    """Ask for a write-ahead log; the mode that it is now. SQLite itself does not wait here for another process that
+    opens the new database at the same moment, as the workers of a server do."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(BUSY_PAUSE_S)
+
+
 def _checked_version(connection: sqlite3.Connection, path: Path, schema: str, ours: int, newest: int) -> int:
     """The schema version of the file (0: empty), refused where this version of the program must not touch it."""
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    owner = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    if version == 0 and owner == 0 and not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
+    # In one statement: another process may be making the schema between two.
+    version, owner, is_empty = connection.execute(
+        "SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id),"
+        " NOT EXISTS (SELECT 1 FROM sqlite_schema)"
+    ).fetchone()
+    if version == 0 and owner == 0 and is_empty:
         return 0
     if owner != ours:
         raise SpoolVersion(f"{path} is not a Postroad {schema} database: name another file; this one was left as it is")
