@@ -15,10 +15,11 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from postroad import __version__, events
-from postroad.compose.server import certificate_paths, needs_restart, secret_path
+from postroad import __version__, events, metrics
+from postroad.compose.server import certificate_paths, metrics_directory, needs_restart, secret_path
 from postroad.config import Config, ConfigMistake, load
 from postroad.net.hostname import machine_name
 from postroad.net.listen import ListenError, bind, show
@@ -112,9 +113,10 @@ def _serve_alone(config: Config, reload: Load, say: Callable[[str], None], lock:
     is_shown = False
     try:
         keep_secret(secret_path(config))
+        metrics.prepare(metrics_directory(config))
         password = _first_account(config, state)
         _give_to_user(config, state)
-        lines = _where_it_serves(config, sockets[0], password)
+        lines = _where_it_serves(config, sockets, password)
 
         def ready() -> None:
             nonlocal is_shown
@@ -127,9 +129,19 @@ def _serve_alone(config: Config, reload: Load, say: Callable[[str], None], lock:
             is_usable = isinstance(loaded, Config) and not needs_restart(config, loaded)
             current = loaded if isinstance(loaded, Config) and is_usable else config
             _become(config.server.user)
+            if assignment.index == config.server.workers:
+                from postroad.web import run_web  # loaded in its own process only: a third of a second
+
+                return run_web(current, reload, assignment)
             return run_worker(current, reload, assignment)
 
-        return Supervisor(work=work, sockets=sockets, drain_s=config.server.drain_s, on_ready=ready).run()
+        return Supervisor(
+            work=work,
+            sockets=sockets,
+            drain_s=config.server.drain_s,
+            on_ready=ready,
+            on_end=partial(metrics.gone, metrics_directory(config)),
+        ).run()
     finally:
         for row in sockets:
             for bound in row:
@@ -138,15 +150,18 @@ def _serve_alone(config: Config, reload: Load, say: Callable[[str], None], lock:
             _forget_account(config, state)
 
 
-def _where_it_serves(config: Config, sockets: Sequence[socket.socket], password: str | None) -> list[str]:
+def _where_it_serves(config: Config, rows: Sequence[Sequence[socket.socket]], password: str | None) -> list[str]:
     """The lines a person reads at the start."""
     places = [
-        show(listener.address, bound.getsockname()[1]) for listener, bound in zip(config.listener, sockets, strict=True)
+        show(listener.address, bound.getsockname()[1]) for listener, bound in zip(config.listener, rows[0], strict=True)
     ]
     width = max(map(len, places))
     lines = [f"Postroad {__version__} serves as {config.server.hostname}"]
     for listener, place in zip(config.listener, places, strict=True):
         lines.append(f"  {listener.role:<12} {place:<{width}}   {_purpose(listener.role, config)}")
+    if config.http.enabled:
+        port = rows[-1][0].getsockname()[1]
+        lines.append(f"  {'web':<12} {show(config.http.address, port):<{width}}   health and metrics")
     if password is not None:
         lines.append(f"  administrator {_administrator(config)}, password {password} (shown this once)")
     return lines
@@ -161,7 +176,8 @@ def _purpose(role: str, config: Config) -> str:
 
 
 def _bind(config: Config) -> list[list[socket.socket]]:
-    """One socket for each worker and listener; a port 0 is chosen once and shared by all workers."""
+    """One socket for each worker and listener, then that of the web listener; a port 0 is chosen once and shared by
+    all workers."""
     workers = config.server.workers
     rows: list[list[socket.socket]] = []
     try:
@@ -171,6 +187,8 @@ def _bind(config: Config) -> list[list[socket.socket]]:
             for place, listener in enumerate(config.listener):
                 port = listener.port or (rows[0][place].getsockname()[1] if index else 0)
                 row.append(bind(listener.address, port, shared=workers > 1))
+        if config.http.enabled:
+            rows.append([bind(config.http.address, config.http.port, shared=False)])
     except ListenError as error:
         for row in rows:
             for bound in row:

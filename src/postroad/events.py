@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -33,6 +33,11 @@ EVENTS: Mapping[str, str] = {
     "block_list.refused": "A DNS list says that it does not serve our resolver: what it answers is not used.",
     "guard.failed": "What the door remembers could not be read or written: nobody was refused for that.",
     "tls.failed": "A TLS handshake with a client failed; `reason` says why.",
+    "tls.policy_failed": "A mail host is not secured as its domain asks; `enforced`: no mail goes there until it is.",
+    "tls.policy_unfetched": "A domain announces an MTA-STS policy that cannot be had; `kept`: an older one holds.",
+    "tls.report_sent": "A domain was told of yesterday's sessions with its hosts.",
+    "tls.report_failed": "It was to be told, and that did not succeed.",
+    "tls.book_failed": "Policies or counts of TLS could not be read or written now; mail goes on.",
     "tls.self_signed": "No certificate is configured: one was made, which clients will not trust.",
     "limit.reached": "A limit of the configuration was reached; `limit` names it.",
     "delivery.delivered": "A recipient's message was taken by the next host, or put into the local Maildir.",
@@ -76,6 +81,10 @@ LEVELS: Mapping[str, str] = {
     "block_list.refused": "warning",
     "guard.failed": "error",
     "tls.self_signed": "warning",
+    "tls.policy_failed": "warning",
+    "tls.policy_unfetched": "warning",
+    "tls.report_failed": "warning",
+    "tls.book_failed": "warning",
     "limit.reached": "warning",
     "delivery.bounced": "warning",
     "delivery.dropped": "warning",
@@ -121,8 +130,22 @@ def configure(
     _log = _Log(_RANK[level], as_json, stream, clock or SystemClock())
 
 
+_watcher: Callable[[str, Mapping[str, object]], None] | None = None
+
+
+def watch(watcher: Callable[[str, Mapping[str, object]], None] | None) -> None:
+    """Have every event told to a watcher too, whatever its level: for counting. It must be quick."""
+    global _watcher
+    _watcher = watcher
+
+
 def emit(name: str, **fields: object) -> None:
     """Log one event of the table. Never raises: mail goes on when the log does not."""
+    if _watcher is not None:
+        try:
+            _watcher(name, fields)
+        except Exception:  # a count that fails must not cost the mail
+            pass
     level = LEVELS.get(name, "info")
     if _RANK[level] < _log.threshold:
         return

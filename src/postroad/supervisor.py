@@ -55,6 +55,8 @@ class Supervisor:
     sockets: Sequence[Sequence[socket.socket]]
     drain_s: float
     on_ready: Callable[[], None]
+    on_end: Callable[[int], None] = lambda pid: None
+    """Told the process id of each child that has ended."""
     _workers: list[_Worker] = field(default_factory=list)
     _lifeline: tuple[int, int] = (-1, -1)
     _ready: tuple[int, int] = (-1, -1)
@@ -152,6 +154,7 @@ class Supervisor:
             worker.pid = 0
             code = os.waitstatus_to_exitcode(wait_status)
             emit("worker.died", worker=worker.index, pid=pid, status=code)
+            self.on_end(pid)
             if code == EXIT_CANNOT_START or not may_restart:
                 return code if code > 0 else 1
             now = time.monotonic()

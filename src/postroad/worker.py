@@ -23,16 +23,18 @@ from typing import Any
 from postroad.clock import SystemClock
 from postroad.compose import hooks, mailboxes, receiving, returns, sending, server, signing
 from postroad.compose.guard import GuardHouse
+from postroad.compose.tls_policy import ReportSending, TlsHouse
 from postroad.config import Config, ConfigMistake
 from postroad.deliver.attempt import Attempter
 from postroad.deliver.examiner import PENDING, Examiner, ExaminerPorts, ExaminerSettings
 from postroad.deliver.local import LocalMaildirs
 from postroad.deliver.settle import Judgement
 from postroad.deliver.worker import Deliverer, DelivererSettings, Surroundings
-from postroad.events import configure, emit
+from postroad.events import configure, emit, watch
 from postroad.hook.notices import Notices
 from postroad.hook.plugin import PluginError
 from postroad.hook.scanner import Scanner
+from postroad.metrics import Counting
 from postroad.net.resolver import DnsResolver, TextsAnswer
 from postroad.net.tls import TlsError, client_context
 from postroad.receive.accept import Acceptor
@@ -104,6 +106,9 @@ class Worker:
         """Until SIGTERM, or until the supervisor is gone."""
         config, index = self._config, self._assignment.index
         state = Path(config.server.state_dir)
+        self._counting = Counting(server.metrics_directory(config))
+        watch(self._counting.watch)
+        self._disk = server.DiskGuard(config)
         self._spool = await self._open_spool(state / "spool")
         with ThreadPoolExecutor(8, "mailbox") as self._mailbox_threads, ThreadPoolExecutor(2, "auth") as auth_threads:
             self._accounts = SqliteAccounts(state / "accounts.db")
@@ -133,6 +138,7 @@ class Worker:
             self._signer = signing.signer(config, self._clock, self._accounts)
             self._scanners = hooks.scanners(config, self._clock.monotonic)
             self._notices = Notices(self._scanners)
+            self._tls = TlsHouse(config, self._clock)
             self._resolver, self._pool, attempter = self._make_road(config)
             self._deliverer = Deliverer(
                 self._spool,
@@ -167,6 +173,7 @@ class Worker:
             finally:
                 await self._guard_house.close()
                 await self._facts.close()
+                await self._tls.close()
                 self._signer.close()
                 self._accounts.close()
 
@@ -201,8 +208,10 @@ class Worker:
             cache_size=config.dns.cache_size,
             clock=self._clock,
         )
-        router = self._router = sending.router(config, resolver, self._rng)
-        pool = Pool(sending.pool_settings(config), router.endpoints, ssl_contexts=client_context)
+        router = self._router = sending.router(config, resolver, self._rng, self._tls.policies(config, resolver))
+        pool = Pool(
+            sending.pool_settings(config), router.endpoints, ssl_contexts=client_context, on_tls=self._tls.on_tls
+        )
         attempter = Attempter(
             router,
             pool,
@@ -230,6 +239,7 @@ class Worker:
             delivering = tasks.create_task(self._deliverer.run())
             upkeep = [tasks.create_task(_contained(work())) for work in self._upkeep()]
             await self._listen(tasks)
+            server.mark_alive(self._config, index)
             os.write(self._assignment.ready, b".")
             emit("worker.serving", worker=index, pid=os.getpid())
             await self._stop.wait()
@@ -276,7 +286,8 @@ class Worker:
             Station(
                 settings=receiving.server_settings(config, listener),
                 role=role,
-                checks=guard.before(role)
+                checks=Checks(mail=(self._disk.mail,))
+                + guard.before(role)
                 + receiving.checks(config, listener, local)
                 + (of_users if role.is_submission else Checks())
                 + hooks.checks(self._scanners, config.server.hostname, listener.role)
@@ -332,7 +343,12 @@ class Worker:
             self._notices.run,
             self._examiner.run,
             self._guard_house.guard.run,
+            self._tls.run,
+            *((self._tls.keep_house, self._report_tls) if self._assignment.index == 0 else ()),
         ]
+
+    async def _report_tls(self) -> None:
+        await self._tls.report(ReportSending(self._spool, self._signer.finish, self._hand_on, self._rng))
 
     async def _keep_keys(self) -> None:
         """One worker is enough to ask whether new keys are published."""
@@ -346,6 +362,17 @@ class Worker:
         while True:
             await asyncio.sleep(SWEEP_S)
             self._roll.sweep(loop.time())
+            self._disk.look()
+            self._counting.measured(
+                self._clock.wall(),
+                {
+                    "postroad_sessions": len(self._roll.sessions),
+                    "postroad_connections_out": self._pool.open_connections,
+                    "postroad_deliveries_under_way": self._deliverer.in_flight,
+                    "postroad_recipients_in_memory": self._deliverer.held,
+                },
+            )
+            server.mark_alive(self._config, self._assignment.index)
 
     # Reload and drain -----------------------------------------------------------------------------------------
 
@@ -373,6 +400,7 @@ class Worker:
         self._config = loaded
         self._stations = stations
         self._facts.use(loaded)
+        self._disk.use(loaded)
         self._use_hooks(scanners, loaded)
         configure(level=loaded.log.level, as_json=loaded.log.format == "json")
         old_pool, old_resolver = self._pool, self._resolver

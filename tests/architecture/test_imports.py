@@ -19,8 +19,9 @@ FLOORS = (
     ("net",),
     ("road", "store", "hook"),
     ("receive", "deliver", "verify", "lab"),
+    ("api", "metrics"),
     ("library", "compose", "supervisor"),
-    ("worker",),
+    ("worker", "web"),
     ("app",),
     ("cli",),
     ("__main__",),
@@ -28,12 +29,12 @@ FLOORS = (
 """From the bottom up. A room knows the floors below its own, and nobody on its own floor."""
 
 BESIDE = {
-    "clock": {"net", "road", "store", "receive", "deliver", "verify", "library", "compose", "worker", "app", "cli"},
+    "clock": {"net", "road", "store", "receive", "deliver", "verify", "library", "compose", "worker", "web", "app", "cli"},
     "events": {
         *("net", "road", "store", "hook", "receive", "deliver", "verify"),
-        *("library", "compose", "supervisor", "worker", "app", "cli", "config"),
+        *("library", "compose", "supervisor", "worker", "web", "app", "cli", "config"),
     },
-    "config": {"compose", "worker", "app", "cli"},
+    "config": {"compose", "worker", "web", "app", "cli"},
     "postroad": {"app", "cli"},
 }
 """What stands beside the floors, and who may use it. `postroad` is the package itself: its version and public names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import smtplib
@@ -33,6 +34,7 @@ def serving(directory: Path, *arguments: object) -> Iterator[list[str]]:
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        env={**os.environ, "POSTROAD_HTTP__PORT": "0"},
     ) as process:
         try:
             assert process.stdout is not None

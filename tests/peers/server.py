@@ -230,6 +230,7 @@ class Server:
                 "drain_s": 10,
             },
             "domains": {"local": [DOMAIN], "mailboxes": "accounts", "maildir": str(self.maildir)},
+            "http": {"enabled": False},
             "listener": [{"address": "127.0.0.1", "port": port, "role": role} for role, port in ports.items()],
         }
 

@@ -18,9 +18,11 @@ from postroad.config.guard import (
     RatesSection,
 )
 from postroad.config.hooks import MilterSettings, PluginSettings, RspamdSettings
+from postroad.config.operating import DiskSection, HttpSection
 from postroad.config.returns import ReturnsSection, SuppressionSection, UnsubscribeSection, VerifyFirstSection
 from postroad.config.setting import setting
 from postroad.config.signing import DkimKeySettings, DkimSection
+from postroad.config.tls_policy import DaneSection, MtaStsSection, TlsReportsSection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +265,9 @@ class Config:
     delivery: DeliverySection = field(default_factory=DeliverySection)
     outgoing_timeouts: OutgoingTimeoutsSection = field(default_factory=OutgoingTimeoutsSection)
     route: tuple[RouteSettings, ...] = ()
+    mta_sts: MtaStsSection = field(default_factory=MtaStsSection)
+    dane: DaneSection = field(default_factory=DaneSection)
+    tls_reports: TlsReportsSection = field(default_factory=TlsReportsSection)
     plugin: tuple[PluginSettings, ...] = ()
     milter: tuple[MilterSettings, ...] = ()
     rspamd: tuple[RspamdSettings, ...] = ()
@@ -272,4 +277,6 @@ class Config:
     verify_first: VerifyFirstSection = field(default_factory=VerifyFirstSection)
     dkim: DkimSection = field(default_factory=DkimSection)
     dkim_key: tuple[DkimKeySettings, ...] = ()
+    http: HttpSection = field(default_factory=HttpSection)
+    disk: DiskSection = field(default_factory=DiskSection)
     log: LogSection = field(default_factory=LogSection)

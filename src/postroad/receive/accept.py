@@ -65,6 +65,7 @@ class Acceptor:
         if amended is not None:
             message = replace(message, body=amended.above + message.body, held=amended.hold)
         answered: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+        begun = self._clock.monotonic()
 
         def on_durable(committed: asyncio.Future[tuple[Queued, ...]]) -> None:
             error = committed.exception() if not committed.cancelled() else SpoolError("cancelled")
@@ -80,6 +81,7 @@ class Acceptor:
                     octets=len(message.body),
                     peer=caller.peer,
                     user=message.trace.user,
+                    commit_s=round(self._clock.monotonic() - begun, 6),
                     **({"held": message.held} if message.held else {}),
                 )
                 said = Reply(250, (f"OK queued as {queue_id}",), OK.enhanced)

@@ -75,6 +75,8 @@ class QueueCounts:
     """Recipients due at the time asked about."""
     damaged: int
     """Messages set aside."""
+    held: int
+    """Messages held for an operator, or for a hook."""
 
 
 _LIST = """
@@ -160,16 +162,17 @@ class QueueAdmin:
 
     def counts(self, now: float) -> QueueCounts:
         """Totals over all shards; `now`: wall clock."""
-        totals = [0, 0, 0, 0]
+        totals = [0, 0, 0, 0, 0]
         for _, path, connection in self._shards:
             with _explained(path):
                 row = connection.execute(
                     "SELECT (SELECT count(*) FROM message), (SELECT count(*) FROM recipient),"
-                    " (SELECT count(*) FROM recipient WHERE due_at <= ?), (SELECT count(*) FROM damaged)",
+                    " (SELECT count(*) FROM recipient WHERE due_at <= ?), (SELECT count(*) FROM damaged),"
+                    " (SELECT count(*) FROM message WHERE held IS NOT NULL)",
                     (now,),
                 ).fetchone()
                 totals = [total + part for total, part in zip(totals, row, strict=True)]
-        return QueueCounts(messages=totals[0], recipients=totals[1], due=totals[2], damaged=totals[3])
+        return QueueCounts(messages=totals[0], recipients=totals[1], due=totals[2], damaged=totals[3], held=totals[4])
 
     def retry(self, message_id: int | None = None, *, domain: str | None = None) -> int:
         """Make recipients due at once: of that message, of that domain, or all. A message set aside as damaged
