@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from cli import calls
+from dns_server import DnsServer
 from peers.server import DOMAIN, PASSWORD, Server
 from peers.wire import Wire
 from postroad.receive.caller import Caller
@@ -106,6 +107,22 @@ def test_a_stranger_is_put_off_once_whichever_worker_he_meets_and_taken_when_he_
         assert rcpt(server, "127.0.0.1") == 250, "exempt networks are not put off"
         shown = server.run("greylist", "list").stdout
         assert f"127.0.0.0/24  ann@client.test → {USER}  known" in shown
+
+
+def test_mail_of_a_known_sender_is_not_put_off_where_spf_passes() -> None:
+    records = {
+        "big.test": {"TXT": ["v=spf1 ip4:127.0.0.2 -all"]},
+        "mail.big.test": {"TXT": ["v=spf1 ip4:127.0.0.2 -all"]},
+    }
+    with (
+        DnsServer(records) as dns,
+        serving(greylist={"enabled": True, "known_senders": ["big.test"]}, dns={"nameserver": dns.address}) as server,
+    ):
+        server.add_user(USER)
+        assert rcpt(server, "127.0.0.2", sender="ann@big.test") == 250
+        assert rcpt(server, "127.0.0.2", sender="ann@mail.big.test") == 250
+        assert rcpt(server, "127.0.0.3", sender="ann@big.test") == 451, "from elsewhere it may be anybody"
+        assert rcpt(server, "127.0.0.2", sender="ann@notbig.test") == 451
 
 
 def test_rates_are_taken_up_by_a_reload_and_told_with_the_time_to_wait() -> None:

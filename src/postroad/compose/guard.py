@@ -17,11 +17,10 @@ from postroad.config import Config
 from postroad.deliver.ask import ask_next_host
 from postroad.deliver.ports import Pool, Router
 from postroad.events import emit
-from postroad.net.resolver import ReverseResolver
 from postroad.receive.guard.block_lists import DnsList, DnsListSettings
 from postroad.receive.guard.call_forward import CallForwardSettings
 from postroad.receive.guard.greylist import GreylistPolicy
-from postroad.receive.guard.guard import TABLE_SIZES, Guard, GuardSettings, GuardSurroundings
+from postroad.receive.guard.guard import TABLE_SIZES, DoorResolver, Guard, GuardSettings, GuardSurroundings
 from postroad.receive.guard.networks import Networks, parse_network
 from postroad.receive.guard.rates import RateLimits
 from postroad.receive.guard.strangers import StrangerSettings
@@ -48,6 +47,7 @@ def guard_settings(config: Config) -> GuardSettings:
         )
         if greylist.enabled
         else None,
+        known_senders=frozenset(to_a_labels(domain) for domain in greylist.known_senders),
         call_forward=CallForwardSettings(
             domains=frozenset(to_a_labels(domain) for domain in call_forward.domains),
             known_s=call_forward.known_s,
@@ -124,7 +124,7 @@ class GuardHouse:
         *,
         secret: bytes,
         clock: Clock,
-        resolver: Callable[[], ReverseResolver],
+        resolver: Callable[[], DoorResolver],
         road: Callable[[], tuple[Router, Pool]],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:

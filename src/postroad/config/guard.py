@@ -73,6 +73,9 @@ class GreylistSection:
     network_passes: int = setting(
         5, "Senders of a network that came again, before all of it is known; 0 for never.", low=0, high=100_000
     )
+    known_senders: tuple[str, ...] = setting(
+        (), "Domains, their subdomains with them, whose mail is not put off where SPF passes."
+    )
     known_hosts: tuple[str, ...] = setting(
         (), "Domains whose hosts, by a reverse DNS that leads back, are not put off: large providers, say."
     )

@@ -17,9 +17,13 @@ def judge_guard(config: Config, complain: Say) -> None:
     for text in config.door.exempt:
         if _network(text) is None:
             complain(("door", "exempt"), f'[door] exempt: "{text}" is neither an address nor a network')
-    for domain in config.greylist.known_hosts:
-        if _canonical(domain) is None:
-            complain(("greylist", "known_hosts"), f'[greylist] known_hosts: "{domain}" is no domain name')
+    for key, domains in (
+        ("known_hosts", config.greylist.known_hosts),
+        ("known_senders", config.greylist.known_senders),
+    ):
+        for domain in domains:
+            if _canonical(domain) is None:
+                complain(("greylist", key), f'[greylist] {key}: "{domain}" is no domain name')
     for index, one in enumerate(config.block_list):
         table = ("block_list", f"#{index}")
         if not one.zone:

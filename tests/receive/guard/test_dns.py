@@ -11,6 +11,7 @@ import pytest
 from dns_server import SERVFAIL, SILENT, DnsServer
 from postroad.net.resolver import DnsResolver
 from postroad.receive.caller import Caller, Role
+from postroad.receive.checks import Decision
 from postroad.receive.guard.block_lists import DnsList, DnsLists, DnsListSettings
 from postroad.receive.guard.networks import Networks, parse_network
 from postroad.receive.guard.reverse_dns import Confirmation, Found, confirm, hello_resolves
@@ -163,12 +164,13 @@ class Visit:
         async def use(resolver: DnsResolver) -> None:
             strangers = Strangers(self.settings, lists(resolver, *self.lists), lambda: resolver)
             rcpt = RcptReceived(Address.parse(recipient), RcptParameters())
-            for ask in (
+            steps: tuple[Callable[[], Decision], ...] = (
                 lambda: strangers.connect(self.caller),
                 lambda: strangers.hello(self.caller, HelloReceived(self.hello, True)),
                 lambda: strangers.rcpt(self.caller, rcpt),
-            ):
-                decision = ask()
+            )
+            for step in steps:
+                decision = step()
                 said = decision if decision is None or isinstance(decision, Reply) else await decision
                 codes.append(0 if said is None else said.code)
 

@@ -10,10 +10,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from postroad.clock import Clock
 from postroad.events import emit
+from postroad.message.dns import Lookup
+from postroad.message.spf import SpfResult, check_host
 from postroad.net.resolver import ReverseResolver
 from postroad.receive.caller import Caller, Role
 from postroad.receive.checks import Checks
@@ -27,6 +29,7 @@ from postroad.receive.guard.networks import parse_network
 from postroad.receive.guard.rates import RateLimits, Rates
 from postroad.receive.guard.strangers import Strangers, StrangerSettings, mark
 from postroad.receive.guard.tally import Tally, table_octets
+from postroad.smtp.address import Address
 from postroad.smtp.reply import Reply
 from postroad.smtp.server_events import RcptReceived
 from postroad.store.guard_book import Ban, BanKind, GuardBook
@@ -38,6 +41,10 @@ TABLE_SIZES = (table_octets(65_536), table_octets(32_768), table_octets(32_768))
 """Octets of the tables: rates, failures, networks that users are known by."""
 
 
+class DoorResolver(ReverseResolver, Lookup, Protocol):
+    """What the guard asks of DNS."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardSettings:
     """What the guard does. Seconds."""
@@ -46,6 +53,8 @@ class GuardSettings:
     rates: RateLimits = field(default_factory=RateLimits)
     lists: DnsListSettings = field(default_factory=DnsListSettings)
     greylist: GreylistPolicy | None = None
+    known_senders: frozenset[str] = frozenset()
+    """Domains, their subdomains with them, whose mail is not put off where SPF passes."""
     call_forward: CallForwardSettings = field(default_factory=CallForwardSettings)
     attempts: AttemptLimits = field(default_factory=AttemptLimits)
     ban_s: float = 0.0
@@ -61,7 +70,7 @@ class GuardSurroundings:
     regions: tuple[memoryview, ...]
     secret: bytes
     clock: Clock
-    resolver: Callable[[], ReverseResolver]
+    resolver: Callable[[], DoorResolver]
     ask_next_host: Ask
     in_thread: InThread
     spawn: Callable[[Coroutine[Any, Any, None]], object]
@@ -134,7 +143,31 @@ class Guard:
     def _greylist(self, caller: Caller, event: RcptReceived) -> Awaitable[Reply | None] | None:
         if self.greylisting.policy is None or caller.peer in self.settings.strangers.exempt:
             return None
-        return None if self.strangers.is_known_host(caller) else self.greylisting.rcpt(caller, event)
+        if self.strangers.is_known_host(caller):
+            return None
+        sender = caller.reverse_path
+        if isinstance(sender, Address) and self._is_known_sender(sender):
+            return self._greylist_unless_spf_passes(caller, sender, event)
+        return self.greylisting.rcpt(caller, event)
+
+    def _is_known_sender(self, sender: Address) -> bool:
+        labels = sender.domain.split(".")
+        return any(".".join(labels[start:]) in self.settings.known_senders for start in range(len(labels)))
+
+    async def _greylist_unless_spf_passes(self, caller: Caller, sender: Address, event: RcptReceived) -> Reply | None:
+        now = self._around.clock.wall()
+        try:
+            async with asyncio.timeout(self.settings.strangers.dns_timeout_s):
+                resolver = self._around.resolver()
+                verdict = await check_host(
+                    caller.peer, sender.domain, str(sender), resolver, hello=caller.hello, now=now
+                )
+            if verdict.result is SpfResult.PASS:
+                return None
+        except (TimeoutError, ValueError):  # DNS is slow, or the peer has no address
+            pass
+        put_off = self.greylisting.rcpt(caller, event)
+        return None if put_off is None else await put_off
 
     # Authentication -------------------------------------------------------------------------------------------
 

@@ -161,8 +161,9 @@ class Rates:
 
     def _over(self, client: _Client, kind: Kind) -> _Counter | None:
         """The counter that has reached its limit."""
-        for counter in client.counters[kind]:
-            now = self._wall()
+        counters = client.counters[kind]
+        now = self._wall() if counters else 0.0
+        for counter in counters:
             if counter.pending * _SHARE >= counter.limit or abs(now - counter.read_at) >= _FRESH_S:
                 self._read(counter, now)
             if counter.shared + counter.pending >= counter.limit:
