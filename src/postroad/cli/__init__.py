@@ -30,6 +30,7 @@ COMMANDS = {
     "queue": ("postroad.cli.queue", "Look into the queue, retry, remove."),
     "ban": ("postroad.cli.ban", "Keep addresses, networks and accounts from the server."),
     "greylist": ("postroad.cli.greylist", "Look at who is greylisted."),
+    "domain": ("postroad.cli.domain", "Set up a domain: its keys, and its records in DNS."),
     "user": ("postroad.cli.user", "Add and change accounts."),
     "lab": ("postroad.cli.lab", "Run a simulated internet to try verification in."),
     "config": ("postroad.cli.config", "Check and show the configuration."),
