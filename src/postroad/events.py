@@ -28,6 +28,7 @@ EVENTS: Mapping[str, str] = {
     "auth.succeeded": "A client proved who it is.",
     "auth.barred": "Somebody failed too often: that network, or strangers to that account, are not heard for a while.",
     "auth.failed": "A client did not; after too many it is refused unheard for a while.",
+    "authentication.result": "Whose mail a message is: what SPF, DKIM, ARC and DMARC came to, and what was done.",
     "ban.entered": "A network or an account was banned for failed attempts; `times` in a row, `postroad ban` shows it.",
     "rate.exceeded": "A client did more than a limit of [rates] allows; told once in a window.",
     "block_list.refused": "A DNS list says that it does not serve our resolver: what it answers is not used.",

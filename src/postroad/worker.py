@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from postroad.clock import SystemClock
-from postroad.compose import hooks, mailboxes, receiving, returns, sending, server, signing
+from postroad.compose import authentication, hooks, mailboxes, receiving, returns, sending, server, signing
 from postroad.compose.guard import GuardHouse
 from postroad.compose.tls_policy import ReportSending, TlsHouse
 from postroad.config import Config, ConfigMistake
@@ -290,6 +290,7 @@ class Worker:
                 + guard.before(role)
                 + receiving.checks(config, listener, local)
                 + (of_users if role.is_submission else Checks())
+                + authentication.checks(config, role, lambda: self._resolver, self._clock.wall)
                 + hooks.checks(self._scanners, config.server.hostname, listener.role)
                 + guard.after(role)
                 + self._signing(role),

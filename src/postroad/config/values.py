@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from postroad.config.authentication import AuthenticationSection
 from postroad.config.guard import (
     BlockListSettings,
     BlockListsSection,
@@ -260,6 +261,7 @@ class Config:
     block_lists: BlockListsSection = field(default_factory=BlockListsSection)
     block_list: tuple[BlockListSettings, ...] = ()
     call_forward: CallForwardSection = field(default_factory=CallForwardSection)
+    authentication: AuthenticationSection = field(default_factory=AuthenticationSection)
     submission: SubmissionSection = field(default_factory=SubmissionSection)
     dns: DnsSection = field(default_factory=DnsSection)
     delivery: DeliverySection = field(default_factory=DeliverySection)
