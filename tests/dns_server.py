@@ -5,6 +5,7 @@
 
 Runs in a thread of its own, so that tests and real programs can ask it. `zone` may be changed while it runs; a name
 whose records are `SERVFAIL`, `REFUSED` or `SILENT` answers so; unknown names are NXDOMAIN. `queries` logs what came.
+Answers about the names in `signed` have the AD bit, as from a resolver that has validated them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from dnslib import AAAA, CNAME, MX, PTR, QTYPE, RCODE, RR, TXT, A, DNSRecord
+from dnslib import AAAA, CNAME, MX, PTR, QTYPE, RCODE, RD, RR, TXT, A, DNSRecord
 from dnslib.server import BaseResolver, DNSHandler, DNSLogger, DNSServer
 
 SERVFAIL = "SERVFAIL"
@@ -36,6 +37,8 @@ def _data(kind: str, value: Any) -> Any:
             return CNAME(value)
         case "PTR":
             return PTR(value)
+        case "TLSA":
+            return RD(bytes([value.usage, value.selector, value.matching]) + value.data)
         case _:
             return TXT(value)
 
@@ -46,6 +49,7 @@ class DnsServer(BaseResolver):
     def __init__(self, zone: Zone | None = None, *, ttl: int = 60, host: str = "127.0.0.1", port: int = 0) -> None:
         self.zone: dict[str, Any] = dict(zone or {})
         self.queries: list[tuple[str, str]] = []
+        self.signed: set[str] = set()
         self.address = ""
         self.port = 0
         self._ttl = ttl
@@ -60,6 +64,7 @@ class DnsServer(BaseResolver):
         kind = QTYPE[request.q.qtype]
         self.queries.append((name, kind))
         answer = request.reply()
+        answer.header.ad = int(name in self.signed)
         records = self.zone.get(name)
         for _ in range(10):
             if not isinstance(records, Mapping) or "CNAME" not in records or kind == "CNAME":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from postroad.compose.mailboxes import own_literals
 from postroad.config import Config
+from postroad.config.judge import is_domain
 from postroad.deliver.schedule import ScheduleLimits
 from postroad.deliver.settle import SettlePolicy
 from postroad.meaning.backoff import RetrySchedule
@@ -15,17 +16,17 @@ from postroad.net.resolver import Resolver
 from postroad.road.policy import TlsPolicy
 from postroad.road.pool import PoolSettings
 from postroad.road.provider import providers
-from postroad.road.route import Router, StaticRoute
+from postroad.road.route import Policies, Router, StaticRoute
 from postroad.road.site import SiteLimits, SitePresets
 from postroad.smtp.address import to_a_labels
 
 
-def router(config: Config, resolver: Resolver, rng: random.Random) -> Router:
-    """The way to other domains."""
+def router(config: Config, resolver: Resolver, rng: random.Random, policies: Policies | None = None) -> Router:
+    """The way to other domains. `policies`: what these ask of TLS; None: nobody is asked."""
     delivery = config.delivery
     static = {
         route.domain if route.domain == "*" else to_a_labels(route.domain): StaticRoute(
-            host=route.host,
+            host=to_a_labels(route.host) if is_domain(route.host) else route.host,
             port=route.port,
             tls=TlsMode(route.tls),
             credentials=_credentials(route.username, route.password_file),
@@ -42,6 +43,7 @@ def router(config: Config, resolver: Resolver, rng: random.Random) -> Router:
         allow_private=delivery.allow_private,
         static=static,
         tls=TlsPolicy(TlsMode(delivery.tls)),
+        policies=policies,
         presets=SitePresets(
             SiteLimits(
                 connections=delivery.connections_per_site,

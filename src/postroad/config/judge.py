@@ -5,11 +5,14 @@ Pure; looks at no file and asks no DNS. Each mistake goes to `complain` with the
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Protocol
 
+from postroad.config.judge_authentication import judge_authentication
 from postroad.config.judge_guard import judge_guard
 from postroad.config.judge_signing import judge_signing
+from postroad.config.judge_tls_policy import judge_tls_policy
+from postroad.config.places import is_ip as is_ip
+from postroad.config.places import split_host_port as split_host_port
 from postroad.config.values import Config, RouteSettings
 from postroad.smtp.address import Address, AddressError, to_a_labels
 from postroad.smtp.sasl import PREFERENCE
@@ -31,6 +34,8 @@ def judge(config: Config, complain: Complain) -> None:
         _judge_route(route, ("route", f"#{index}"), complain)
     _judge_twice_routed(config, complain)
     judge_guard(config, complain)
+    judge_authentication(config, complain)
+    judge_tls_policy(config, complain)
     judge_signing(config, complain)
 
 
@@ -139,25 +144,3 @@ def is_domain(text: str) -> bool:
     except AddressError:
         return False
     return True
-
-
-def is_ip(text: str) -> bool:
-    """Whether it is an IPv4 or IPv6 address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def split_host_port(text: str, *, lowest: int = 1) -> tuple[str, int] | None:
-    """`127.0.0.1:53` or `[::1]:53` in parts; None where it is neither, or the port is below `lowest`."""
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        return None
-    is_number = port.isascii() and port.isdecimal() and len(port) <= 5
-    if not colon or not is_ip(host) or not is_number or not lowest <= int(port) < 65_536:
-        return None
-    return host, int(port)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from postroad.deliver.fitness import fit, rcpt_for
 from postroad.deliver.ports import Lease, LocalDelivery, Pool, Router
+from postroad.deliver.tls_wish import as_wished, is_final, not_carried
 from postroad.meaning.classify import Kind, Meaning, classify
 from postroad.meaning.hearing import MAX_FRESH_STARTS, is_crowded_out, is_stale, is_unwelcome
 from postroad.message.return_path import ReturnPaths
@@ -118,8 +119,17 @@ class Attempter:
     ) -> None:
         pending = queued
         fresh_starts = 0
+        route = as_wished(message, route)
+        is_strict = message.envelope.require_tls
         while pending:
-            lease = await self._connection(route)
+            lease = await self._connection(route, is_strict=is_strict)
+            if is_strict and not isinstance(lease, Outcome) and not lease.connection.capabilities.has("REQUIRETLS"):
+                host = lease.connection.endpoint.host
+                lease.release(reusable=True)
+                route = route.without(host)  # another host may see to it (RFC 8689 §4.2.1)
+                if route.hosts:
+                    continue
+                lease = _refused_here(not_carried(f"{host} does not offer REQUIRETLS"))
             if isinstance(lease, Outcome):
                 outcomes.update(dict.fromkeys((one.id for one in pending), lease))
                 break
@@ -141,11 +151,13 @@ class Attempter:
             outcomes.update(found)
             pending = [*again, *rest] if again else rest
 
-    async def _connection(self, route: Route) -> Lease | Outcome:
+    async def _connection(self, route: Route, *, is_strict: bool) -> Lease | Outcome:
         got = self._pool.try_acquire(route) or await self._pool.acquire(route)
         if isinstance(got, RouteFailure):
             return _unrouted(got)
         if isinstance(got, ConnectFailure):
+            if is_strict and is_final(got):
+                return _refused_here(not_carried(got.last.detail))
             return _unconnected(got)
         return got
 

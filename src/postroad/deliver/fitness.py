@@ -2,7 +2,7 @@
 
 Pure. An extension is used only where it is offered (C-11). What can be carried without is carried without: a body
 declared 8BITMIME that is ASCII in fact, a message declared SMTPUTF8 that needs none of it. What cannot is refused in
-our own words (5.6.3, 5.6.7, 5.6.9, 5.3.4): nothing is rewritten. Used by deliver/attempt.py.
+our own words (5.6.3, 5.6.7, 5.6.9, 5.3.4, 5.7.30): nothing is rewritten. Used by deliver/attempt.py.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _BINARY = reply(554, "The message is binary, and the next host does not offer BI
 _SENDER_UTF8 = reply(553, "The sender's address needs SMTPUTF8, which the next host does not offer", "5.6.7")
 _RECIPIENT_UTF8 = reply(553, "This address needs SMTPUTF8, which the next host does not offer", "5.6.7")
 _HEADER_UTF8 = reply(554, "The headers need SMTPUTF8, which the next host does not offer", "5.6.9")
+_REQUIRETLS = reply(550, "The message asks for TLS all the way, and the next host does not offer REQUIRETLS", "5.7.30")
 
 _NOTHING: Parameters = {}
 
@@ -60,6 +61,8 @@ def fit(envelope: Envelope, body: bytes, recipients: Sequence[Recipient], offere
             refused = tuple(None if one.address.is_ascii else _RECIPIENT_UTF8 for one in recipients)
             if None not in refused:
                 return Fitting(None, refused)
+    if envelope.require_tls and not offered.has("REQUIRETLS"):
+        return _nobody(_REQUIRETLS, recipients)
     is_dsn = (envelope.ret is not None or envelope.envid is not None) and offered.has("DSN")
     parameters = MailParameters(
         size=len(body) if "SIZE" in offered.keywords else None,
@@ -68,7 +71,10 @@ def fit(envelope: Envelope, body: bytes, recipients: Sequence[Recipient], offere
         ret=envelope.ret if is_dsn else None,
         envid=envelope.envid if is_dsn else None,
     )
-    return Fitting(Mail(envelope.reverse_path, to_parameters(parameters)), refused)
+    written = to_parameters(parameters)
+    if envelope.require_tls:
+        written = {**written, "REQUIRETLS": None}
+    return Fitting(Mail(envelope.reverse_path, written), refused)
 
 
 def rcpt_for(recipient: Recipient, offered: Capabilities) -> Rcpt:

@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from postroad.message.tls_report import TlsSession
 from postroad.net.dialogue import Connection
 from postroad.net.endpoint import CertificateCheck, DialogueError, Endpoint, PhaseTimeouts, TlsMode
 from postroad.road.route import Route, RouteFailure, RouteHost, dns_trouble
-from postroad.road.tls_demand import TlsDemand, TlsSession
+from postroad.road.tls_demand import TlsDemand
 from postroad.smtp.outcome import Phase
 from postroad.smtp.reply import Reply
 
@@ -50,6 +51,8 @@ class HostAttempt:
     detail: str
     is_by_policy: bool = False
     """It was reachable, and not secured as a policy asks: that is no trouble of its site."""
+    may_pass: bool = False
+    """That may be over soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +163,7 @@ class Opener:
             )
             self._on_tls(session)
         detail = f"{demand.named()} is not met by {host.name}: {demand.refusal}"
-        return HostAttempt(host.name, "", Phase.STARTTLS, None, detail, is_by_policy=True)
+        return HostAttempt(host.name, "", Phase.STARTTLS, None, detail, is_by_policy=True, may_pass=demand.may_pass)
 
     async def _try_endpoint(
         self, endpoint: Endpoint, route: Route, demand: TlsDemand | None
@@ -179,8 +182,8 @@ class Opener:
             if not demand.is_enforced:
                 return await self._try_opportunely(endpoint, route, is_noted=True)
             detail = f"{demand.named()} is not met by {endpoint.host}: {error.detail}"
-            is_passing = error.reply is not None and error.reply.is_transient
-            return replace(_attempt(endpoint, error), detail=detail, is_by_policy=not is_passing)
+            may_pass = error.reply is not None and error.reply.is_transient
+            return replace(_attempt(endpoint, error), detail=detail, is_by_policy=True, may_pass=may_pass)
         self._note_tls(route, endpoint, demand, None)
         return connection
 

@@ -17,6 +17,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from postroad.message.tls_report import TlsSession
 from postroad.net.dialogue import Connection, connect
 from postroad.net.endpoint import PhaseTimeouts, TlsMode
 from postroad.net.tls import client_context
@@ -28,7 +29,6 @@ from postroad.road.site import Site
 from postroad.road.site_pool import Door, SitePool, Waiter
 from postroad.road.site_pool import Lease as Lease
 from postroad.road.throttle import BackOff
-from postroad.road.tls_demand import TlsSession
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

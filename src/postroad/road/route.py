@@ -67,6 +67,8 @@ class Route:
 
     def strictly(self) -> Route:
         """The same way for a message with REQUIRETLS (RFC 8689 §4.2.1)."""
+        if self.tls is TlsMode.IMPLICIT:
+            return self
         is_sure = self.is_trusted or self.is_implicit
         return replace(
             self,

@@ -1,33 +1,15 @@
 """How a connection to one host must be secured, and why: what policies come to, host by host.
 
-Pure values. A `TlsDemand` stands on a route's host; the pool makes and shares connections by it (`is_met_by`), and what
-came of each session is a `TlsSession`, counted for reports (RFC 8460). Made by road/tls_policies.py.
+Pure values. A `TlsDemand` stands on a route's host; the pool makes and shares connections by it (`is_met_by`). Made by
+road/tls_policies.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
+from postroad.message.tls_report import AppliedPolicy, PolicyKind
 from postroad.net.endpoint import CertificateCheck, TlsInfo, TlsMode
-
-
-class PolicyKind(StrEnum):
-    """As reports name it (RFC 8460 §4.4)."""
-
-    STS = "sts"
-    TLSA = "tlsa"
-    NONE = "no-policy-found"
-
-
-@dataclass(frozen=True, slots=True)
-class AppliedPolicy:
-    """A policy as a report shows it: the lines of MTA-STS, or TLSA records; `mx` its patterns, or the host."""
-
-    kind: PolicyKind
-    domain: str
-    lines: tuple[str, ...] = ()
-    mx: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +24,8 @@ class TlsDemand:
     """Not: a fault is noted, and the mail goes on as if there were no policy (testing)."""
     refusal: str = ""
     """Why the host may not be used at all, or should not, where it is not enforced."""
+    may_pass: bool = False
+    """Whether `refusal` may be over soon."""
     result: str = ""
     """The fault behind `refusal`, as reports name it (RFC 8460 §4.3)."""
 
@@ -83,17 +67,3 @@ def strictly(demand: TlsDemand | None, *, host: str, is_authentic: bool) -> TlsD
         mode=TlsMode.VERIFIED,
         refusal=f"neither DNSSEC nor an MTA-STS policy says that {host} takes the domain's mail",
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsSession:
-    """One session with a mail host, as far as TLS goes. `result`: what failed (RFC 8460 §4.3); empty: nothing."""
-
-    domain: str
-    policy: AppliedPolicy | None
-    host: str
-    address: str
-    source_address: str
-    result: str = ""
-    reason: str = ""
-    is_enforced: bool = True

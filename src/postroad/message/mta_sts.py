@@ -1,7 +1,7 @@
 """MTA-STS read: the TXT record, the policy file, and which hosts a policy names (RFC 8461).
 
 Pure. What does not follow the grammar is no record, or no policy: `StsInvalid` says what is wrong with it.
-Used by road/sts_policies.py, which asks DNS and the web server.
+Used by road/sts_policies.py, which asks DNS and the web server, and store/tls_book.py, which keeps what they said.
 """
 
 from __future__ import annotations
@@ -48,6 +48,17 @@ class StsPolicy:
     def matches(self, host: str) -> bool:
         """Whether the policy names that mail host."""
         return any(matches(pattern, host) for pattern in self.mx)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPolicy:
+    """A policy file as it was fetched. Times by the wall clock."""
+
+    domain: str
+    record_id: str
+    content: bytes
+    fetched_at: float
+    expires_at: float
 
 
 def matches(pattern: str, host: str) -> bool:
