@@ -12,6 +12,7 @@ from postroad.message.authentication_results import (
     MethodResult,
     parse_results,
     results_header,
+    results_value,
     without_results_of,
 )
 from postroad.message.headers import headers
@@ -40,8 +41,9 @@ def test_a05_the_field_names_us_and_what_was_found() -> None:
 def test_a05_nothing_found_is_said_too() -> None:
     """(A-05)"""
     assert results_header(AuthenticationResults("mx.example.org")) == (
-        b"Authentication-Results: mx.example.org; none\r\n"
+        b"Authentication-Results: mx.example.org;\r\n\tnone\r\n"
     )
+    assert results_value(AuthenticationResults("mx.example.org")) == "mx.example.org; none"
 
 
 @pytest.mark.parametrize(
@@ -136,8 +138,9 @@ def test_a05_whatever_is_told_the_field_stays_one_and_is_read_back(reason: str, 
     field = results_header(found)
     assert len(list(headers(field + b"\r\n"))) == 1
     assert all(len(line) < 998 for line in field.split(b"\r\n"))
+    assert len(results_value(found).splitlines()) == 1
     parsed = parse_results(field.partition(b":")[2].removesuffix(b"\r\n"))
-    assert parsed is not None
+    assert parsed is not None and parsed == parse_results(results_value(found))
     assert [one.method for one in parsed.results] == ["dkim"]
 
 

@@ -51,17 +51,23 @@ class AuthenticationResults:
 
 def results_header(found: AuthenticationResults) -> bytes:
     """The field, folded, one finding a line. What came from outside is cut and made printable (H-05, H-06)."""
-    return f"Authentication-Results: {results_value(found)}\r\n".encode()
+    value = ";\r\n\t".join("\r\n\t ".join(piece) for piece in _pieces(found))
+    return f"Authentication-Results: {value}\r\n".encode()
 
 
 def results_value(found: AuthenticationResults) -> str:
-    """What stands in the field, for an ARC set too."""
-    lines = [_quotable(found.authserv_id)]
+    """What stands in the field, on one line, as an ARC set takes it."""
+    return "; ".join(" ".join(piece) for piece in _pieces(found))
+
+
+def _pieces(found: AuthenticationResults) -> list[list[str]]:
+    """Our id and each finding, by their words."""
+    pieces = [[_quotable(found.authserv_id)]]
     for one in found.results[:MAX_RESULTS]:
         reason = [f"reason={_quoted(_shown(one.reason))}"] if one.reason else []
         properties = [f"{name}={_quotable(_shown(value))}" for name, value in one.properties[:MAX_PROPERTIES] if value]
-        lines.append("\r\n\t ".join([f"{one.method}={one.result}", *reason, *properties]))
-    return ";\r\n\t".join(lines) if found.results else f"{lines[0]}; none"
+        pieces.append([f"{one.method}={one.result}", *reason, *properties])
+    return pieces if found.results else [*pieces, ["none"]]
 
 
 def _shown(value: str) -> str:
