@@ -310,3 +310,89 @@ def test_a_delivery_that_needs_no_reset_has_none() -> None:
     road.hear(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n")
     road.hear(b"250 2.0.0 taken\r\n")
     assert road.result().reset is None
+
+
+# LMTP (RFC 2033) --------------------------------------------------------------------------------------------------
+
+
+class Lmtp(Road):
+    def __init__(self, hello: bytes = EHLO_PIPELINING, mail: Mail = MAIL) -> None:
+        self.session = session_after(hello)
+        self.transaction = Transaction(self.session, mail, RCPTS, BODY, is_lmtp=True)
+        self.transaction.start()
+        self.sent = self.session.take_output()
+        self.unsolicited = []
+
+
+def test_lmtp_is_greeted_by_lhlo() -> None:
+    session = ClientSession()
+    session.send(Ehlo("mail.example.org", is_lmtp=True))
+    assert session.take_output() == b"LHLO mail.example.org\r\n"
+    session.receive(b"220 hello\r\n250-mx\r\n250 PIPELINING\r\n")
+    while session.next_answer() is not None:
+        pass
+    assert session.capabilities.has("PIPELINING")
+
+
+@pytest.mark.parametrize("hello", [EHLO_PIPELINING, EHLO_PLAIN])
+def test_lmtp_answers_a_body_once_for_each_recipient(hello: bytes) -> None:
+    road = Lmtp(hello)
+    for said in (b"250 ok\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go on\r\n"):
+        road.hear(said)
+    assert road.sent.endswith(b"\r\n.\r\n")
+    road.hear(b"250 2.0.0 kept\r\n")
+    assert not road.transaction.is_done
+    road.hear(b"452 4.2.2 full\r\n")
+    assert road.fates() == [(Phase.BODY, 250), (Phase.BODY, 452)]
+    assert road.transaction.is_clean
+
+
+def test_lmtp_answers_for_those_who_were_taken_alone() -> None:
+    road = Lmtp()
+    road.hear(b"250 ok\r\n550 5.1.1 unknown\r\n250 ok\r\n354 go on\r\n250 kept\r\n")
+    assert road.fates() == [(Phase.RCPT, 550), (Phase.BODY, 250)]
+    assert road.transaction.is_clean
+
+
+def test_lmtp_that_breaks_off_between_its_answers_leaves_the_rest_open() -> None:
+    road = Lmtp()
+    road.hear(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go on\r\n550 5.7.1 no\r\n")
+    road.transaction.abandon(Phase.BODY, "connection lost")
+    assert road.fates() == [(Phase.BODY, 550), (Phase.BODY, None)]
+    assert not road.transaction.is_clean
+
+
+def test_lmtp_that_says_goodbye_between_its_answers_says_it_to_the_rest() -> None:
+    road = Lmtp()
+    road.hear(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go on\r\n250 kept\r\n421 shutting down\r\n")
+    assert road.fates() == [(Phase.BODY, 250), (Phase.BODY, 421)]
+
+
+def test_lmtp_that_takes_nobody_gets_nothing() -> None:
+    road = Lmtp()
+    assert road.hear(b"250 ok\r\n550 no\r\n550 no\r\n503 no recipients\r\n") == b"RSET\r\n"
+    road.hear(b"250 ok\r\n")
+    assert road.fates() == [(Phase.RCPT, 550), (Phase.RCPT, 550)]
+    assert road.transaction.is_clean
+    road = Lmtp()
+    assert road.hear(b"250 ok\r\n550 no\r\n550 no\r\n354 all the same\r\n") == b""
+    assert road.fates() == [(Phase.RCPT, 550), (Phase.RCPT, 550)]
+    assert not road.transaction.is_clean
+
+
+def test_lmtp_answers_a_chunk_once_for_each_recipient() -> None:
+    binary = Mail(Address("from", "example.test"), {"BODY": "BINARYMIME"})
+    road = Lmtp(mail=binary)
+    assert b"BDAT" in road.hear(b"250 ok\r\n250 ok\r\n250 ok\r\n")
+    road.hear(b"250 kept\r\n550 5.2.1 not you\r\n")
+    assert road.fates() == [(Phase.BODY, 250), (Phase.BODY, 550)]
+
+
+@given(st.lists(st.sampled_from([b"250 ok\r\n", b"451 later\r\n", b"550 no\r\n", b"354 go\r\n", b"421 bye\r\n"])))
+def test_whatever_lmtp_says_each_recipient_has_one_fate(said: list[bytes]) -> None:
+    road = Lmtp()
+    for line in said:
+        road.hear(line)
+    if not road.transaction.is_done:
+        road.transaction.abandon(road.session.phase, "connection lost")
+    assert len(road.result().recipients) == len(RCPTS)

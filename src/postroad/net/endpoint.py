@@ -41,9 +41,11 @@ class Endpoint:
     """URL of the proxy that connects us; it may hold a password."""
     is_trusted: bool = False
     """Named by the operator: it may be private."""
+    socket_path: str | None = None
+    """A Unix socket to connect to, instead of address and port."""
 
     def __str__(self) -> str:
-        return f"{self.host}[{self.address}]:{self.port}"
+        return f"{self.host}[{self.address}]:{self.port}" if self.socket_path is None else self.socket_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

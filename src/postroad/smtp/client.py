@@ -112,19 +112,20 @@ class ClientSession:
         if isinstance(command, Quit):
             self.is_closing = True
 
-    def send_body(self, body: bytes) -> None:
-        """Queue a body after the 354, dot-stuffed, with its end.
+    def send_body(self, body: bytes, replies: int = 1) -> None:
+        """Queue a body after the 354, dot-stuffed, with its end; so many replies will answer it.
 
         Raises LocalProtocolError for one with a bare CR or LF: another reader might end it there.
         """
         if has_bare_newline(body):
             raise LocalProtocolError("a body with a bare CR or LF cannot be sent by DATA")
         self._out.append(stuff(body))
-        self._awaited.append(Body())
+        self._awaited.extend([Body()] * replies)
 
-    def send_chunk(self, body: bytes) -> None:
-        """Queue a whole body as one last chunk (RFC 3030 §2)."""
+    def send_chunk(self, body: bytes, replies: int = 1) -> None:
+        """Queue a whole body as one last chunk (RFC 3030 §2); so many replies will answer it."""
         self.send(Bdat(len(body), last=True))
+        self._awaited.extend([Body()] * (replies - 1))
         self._out.append(body)
 
     def send_sasl(self, line: bytes) -> None:

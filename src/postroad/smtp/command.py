@@ -25,6 +25,8 @@ Parameters = Mapping[str, "str | None"]
 @dataclass(frozen=True, slots=True)
 class Ehlo:
     name: str
+    is_lmtp: bool = False
+    """Said as LHLO: what follows is LMTP (RFC 2033 §4.1). A client's alone: no server here takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +322,7 @@ def to_line(command: Command) -> bytes:
         case Rcpt():
             return _path_line("RCPT TO:", command.forward_path, command.parameters)
         case Ehlo():
-            return _word_line("EHLO", command.name, _HELLO_NAME)
+            return _word_line("LHLO" if command.is_lmtp else "EHLO", command.name, _HELLO_NAME)
         case Helo():
             return _word_line("HELO", command.name, _TOKEN)
         case Bdat():

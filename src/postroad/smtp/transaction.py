@@ -1,7 +1,8 @@
 """One mail transaction, client side, as a machine over replies: a delivery, or a probe that stops after RCPT.
 
 Sends MAIL, RCPT… and DATA in one batch where PIPELINING is offered, one by one where it is not (RFC 2920 §3.1);
-keeps each recipient's own fate; ends so that the connection can be used again, or says that it cannot.
+keeps each recipient's own fate; ends so that the connection can be used again, or says that it cannot. In LMTP a body
+is answered once for each recipient that was taken, in their order (RFC 2033 §4.2).
 A probe never sends DATA or BDAT. Driven by net/dialogue.py; the same machine serves delivery and verification.
 """
 
@@ -21,7 +22,15 @@ PIPELINE_BATCH = 100
 class Transaction:
     """`body` None makes it a probe. Call `start`, then `receive` for every answer until `is_done`."""
 
-    def __init__(self, session: ClientSession, mail: Mail, rcpts: Sequence[Rcpt], body: bytes | None) -> None:
+    def __init__(
+        self,
+        session: ClientSession,
+        mail: Mail,
+        rcpts: Sequence[Rcpt],
+        body: bytes | None,
+        *,
+        is_lmtp: bool = False,
+    ) -> None:
         self._session = session
         self._rcpts = rcpts
         self._body = body
@@ -32,6 +41,9 @@ class Transaction:
         self._answered = 0
         """RCPT replies so far."""
         self._awaited = 0
+        self._is_lmtp = is_lmtp
+        self._to_settle: list[int] = []
+        """LMTP: recipients whose reply to the body is still to come, the next one last."""
         self._is_by_chunk = body is not None and "BODY" in mail.parameters and mail.parameters["BODY"] == "BINARYMIME"
         self._is_pipelined = session.capabilities.has("PIPELINING")
         self._to_send: list[Command] = [mail, *rcpts]
@@ -87,6 +99,8 @@ class Transaction:
                     self._to_send.clear()
             case Data():
                 self._take_data_reply(said)
+            case Body() | Bdat() if self._is_lmtp:
+                self._settle_next(said)
             case Body() | Bdat():
                 self._final = said
                 self._settle_body(said)
@@ -107,8 +121,8 @@ class Transaction:
         self._to_send.clear()
         if self._body is not None and self._has_accepted() and self._is_mail_accepted():
             if self._is_by_chunk:
-                self._session.send_chunk(self._body)
-                self._awaited += 1
+                self._awaited += self._expect_settling()
+                self._session.send_chunk(self._body, self._awaited)
                 return
             if not self._has_sent_data:
                 self._has_sent_data = True
@@ -132,10 +146,29 @@ class Transaction:
                 self._conclude(Phase.DATA, said)
             return
         if self._has_accepted() and self._is_mail_accepted():
-            self._session.send_body(self._body)
+            self._awaited += self._expect_settling()
+            self._session.send_body(self._body, self._awaited)
+        elif self._is_lmtp:
+            # A message for nobody is wanted, and no reply would come to it (RFC 2033 §4.2).
+            self.is_done = True
+            self.is_clean = False
         else:
             self._session.send_body(b"")  # RFC 2920 §3.1: a lone dot ends what nobody is to get
-        self._awaited += 1
+            self._awaited += 1
+
+    def _expect_settling(self) -> int:
+        """How many replies will answer the body that is sent now."""
+        if not self._is_lmtp:
+            return 1
+        accepted = [index for index, result in enumerate(self._results) if result is not None and result.is_accepted]
+        self._to_settle = accepted[::-1]
+        return len(accepted)
+
+    def _settle_next(self, said: Reply) -> None:
+        self._results[self._to_settle.pop()] = RecipientResult(Phase.BODY, said)
+        if not self._to_settle:
+            self._final = said
+            self.is_done = True
 
     def _settle_body(self, said: Reply) -> None:
         if self._has_accepted():
@@ -156,8 +189,12 @@ class Transaction:
 
     def _end_with(self, ending: RecipientResult) -> None:
         for index, result in enumerate(self._results):
-            is_awaiting_body = self._body is not None and result is not None and result.is_accepted
-            if result is None or (is_awaiting_body and self._final is None):
+            is_awaiting_body = (
+                index in self._to_settle
+                if self._to_settle
+                else self._body is not None and result is not None and result.is_accepted and self._final is None
+            )
+            if result is None or is_awaiting_body:
                 self._results[index] = ending
         self.is_done = True
         self.is_clean = False
