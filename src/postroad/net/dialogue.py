@@ -56,6 +56,8 @@ class Connection(asyncio.Protocol):
         self.credentials: Credentials | None = None
         """Who we are to the server, once authenticated."""
         self.transactions = 0
+        self.is_lmtp = False
+        """Whether it is spoken to as LMTP (RFC 2033)."""
         self._loop = asyncio.get_running_loop()
         self._timeouts = timeouts
         self._observer = observer
@@ -210,7 +212,7 @@ class Connection(asyncio.Protocol):
 
     async def transact(self, mail: Mail, rcpts: Sequence[Rcpt], body: bytes) -> TransactionResult:
         """Deliver one message. Raises LocalProtocolError for what cannot be put on the wire; nothing else."""
-        return await self._run(Transaction(self._session, mail, rcpts, body))
+        return await self._run(Transaction(self._session, mail, rcpts, body, is_lmtp=self.is_lmtp))
 
     async def probe(self, mail: Mail, rcpts: Sequence[Rcpt]) -> TransactionResult:
         """MAIL, RCPT…, RSET: never DATA or BDAT (C-15)."""
@@ -304,8 +306,8 @@ class Connection(asyncio.Protocol):
             await self._start_tls(hello, tls, context, check)
 
     async def _say_hello(self, hello: str) -> None:
-        said = await self.ask(Ehlo(hello), self._timeouts.ehlo_s)
-        if said.is_permanent:
+        said = await self.ask(Ehlo(hello, self.is_lmtp), self._timeouts.ehlo_s)
+        if said.is_permanent and not self.is_lmtp:
             said = await self.ask(Helo(hello), self._timeouts.ehlo_s)  # RFC 5321 §3.2
         if not said.is_positive:
             raise DialogueError(Phase.EHLO, "refused", said)
@@ -389,11 +391,12 @@ async def connect(
     check: CertificateCheck | None = None,
     observer: Observer | None = None,
     on_connected: Callable[[], None] | None = None,
+    is_lmtp: bool = False,
 ) -> Connection:
     """A connection that has been greeted, has said EHLO, and is secured and authenticated as asked.
 
     `check`: what the certificate must pass after STARTTLS, given its chain. `on_connected`: called once the host was
-    reached, before it has greeted.
+    reached, before it has greeted. `is_lmtp`: speak LMTP (RFC 2033) instead of SMTP.
     Raises DialogueError with the phase in which it failed, and the server's words where it said any.
     """
     loop = asyncio.get_running_loop()
@@ -401,6 +404,7 @@ async def connect(
     if tls in (TlsMode.IMPLICIT, TlsMode.IMPLICIT_UNVERIFIED):
         context = ssl_context or client_context(tls)
     connection = Connection(endpoint, timeouts, observer)
+    connection.is_lmtp = is_lmtp
     local = (endpoint.source_address, 0) if endpoint.source_address else None
     try:
         way = None
@@ -408,7 +412,9 @@ async def connect(
             way = await connected_socket(endpoint.proxy, endpoint, seconds=timeouts.connect_s)
         with _tls_faults(Phase.CONNECT):
             async with asyncio.timeout(timeouts.connect_s):
-                if way is None:
+                if endpoint.socket_path is not None:
+                    await loop.create_unix_connection(lambda: connection, endpoint.socket_path)
+                elif way is None:
                     await loop.create_connection(
                         lambda: connection,
                         endpoint.address,
