@@ -126,7 +126,8 @@ def rotate(name: str, rsa_bits: str, as_json: bool, config: Path | None, state: 
         if waiting:
             names = ", ".join(one.selector for one in waiting)
             fail(
-                f"{domain} has new keys already that DNS does not show yet ({names}): publish them, or take them back by `postroad domain remove-key {domain} SELECTOR`"
+                f"{domain} has new keys already that DNS does not show yet ({names}): publish them, or take them back"
+                f" by `postroad domain remove-key {domain} SELECTOR`"
             )
         made = keys.make(domain, [Algorithm.RSA, Algorithm.ED25519], now=now, rsa_bits=int(rsa_bits))
         setup = _setup(loaded, keys, domain, (), None)

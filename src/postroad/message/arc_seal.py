@@ -38,7 +38,7 @@ def seal(
     signature = signed_field(
         f"ARC-Message-Signature: a={key.algorithm.signature};\r\n\tb=",
         f";\r\n\tbh={body_hash}; c=relaxed/relaxed;\r\n\td={key.domain}; h={folded(chosen)};"
-        f"\r\n\ti={number}; s={key.selector}; t={second}",
+        f"\r\n\t i={number}; s={key.selector}; t={second}",  # dkimpy looks for « i=»
         key,
         b"".join([relaxed_field(raw) + b"\r\n" for raw in signed]),
     )
@@ -46,7 +46,7 @@ def seal(
     before = b"" if validation == "fail" else _sealed_before(fields)
     sealed = signed_field(
         f"ARC-Seal: a={key.algorithm.signature};\r\n\tb=",
-        f"; cv={validation}; d={key.domain};\r\n\ti={number}; s={key.selector}; t={second}",
+        f"; cv={validation}; d={key.domain};\r\n\t i={number}; s={key.selector}; t={second}",
         key,
         before + relaxed_field(seen[:-2]) + b"\r\n" + relaxed_field(signature[:-2]) + b"\r\n",
     )

@@ -88,7 +88,7 @@ def _parts(text: str) -> list[str] | None:
 def _add(parts: list[str], bare: str, bracketed: str | None) -> None:
     if bracketed is None and "@" not in bare:  # a piece of a display name that has a bare comma in it
         return
-    address = bracketed if bracketed is not None else "".join(bare.split())
+    address = bracketed if bracketed is not None else bare.strip()
     if address:
         parts.append(address)
 
