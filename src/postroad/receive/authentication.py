@@ -18,7 +18,7 @@ from postroad.message import arc, dkim, dmarc, spf
 from postroad.message.authentication_results import AuthenticationResults, results_header, without_results_of
 from postroad.message.author import authors
 from postroad.message.dns import DnsStatus, Lookup, TextsAnswer
-from postroad.message.headers import header_line
+from postroad.message.headers import header_line, header_section
 from postroad.receive.caller import Caller
 from postroad.receive.checks import Amended
 from postroad.receive.findings import Findings, Measures, consequence, identifiers, method_results
@@ -28,7 +28,7 @@ from postroad.smtp.reply import Reply, reply
 from postroad.smtp.server_events import MailReceived, MessageReceived
 
 QUARANTINE = "X-Postroad-Quarantine"
-THREAD_OCTETS = 65_536
+THREAD_OCTETS = 32_768
 """Messages from this size on are hashed in a thread."""
 
 _NULL_MX = ((0, ""),)
@@ -182,6 +182,8 @@ class Authentication:
         return await _within(deadline, wanted, late)
 
     async def _arc(self, body: bytes, lookup: Lookup, deadline: float) -> arc.ArcResult:
+        if b"\narc-" not in b"\n" + header_section(body).lower():  # no message pays for a chain it does not have
+            return arc.ArcResult(verdict=arc.Chain.NONE)
         late = arc.ArcResult(verdict=arc.Chain.TEMPERROR, reason=_TOO_LATE)
         wanted = _aside(lookup, len(body), lambda texts: arc.validate(body, texts))
         return await _within(deadline, wanted, late)
