@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from postroad.receive.caller import Caller, Role
-from postroad.receive.checks import CheckSettings, LocalDomains, check_identity, standard_checks
+from postroad.receive.checks import CheckSettings, check_identity, standard_checks
+from postroad.receive.directory import Directory, DomainRules
 from postroad.receive.limits import Budget, Gate
 from postroad.smtp.address import NULL, Address
 from postroad.smtp.extension import MailParameters, RcptParameters
@@ -13,7 +14,11 @@ from postroad.smtp.reply import Reply
 from postroad.smtp.server_events import MailReceived, MessageReceived, RcptReceived
 from postroad.store.accounts import Account
 
-LOCAL = LocalDomains(frozenset({"us.test"}), frozenset({"[192.0.2.1]"}), {"ann@us.test"}.__contains__)
+LOCAL = Directory(
+    domains={"us.test": DomainRules(mailboxes={"ann@us.test"}.__contains__)},
+    main="us.test",
+    literals=frozenset({"[192.0.2.1]"}),
+)
 STRANGER = Caller("198.51.100.1", 4000, Role.MX)
 ANN = Account(name="ann@us.test", password_hash="", identities=("ann@us.test", "*@lists.us.test"))
 
@@ -116,7 +121,7 @@ def test_the_budget_lets_memory_go_down_always() -> None:
 
 
 def test_what_cannot_be_stored_is_refused_at_rcpt_and_never_bounced_later() -> None:
-    local = LocalDomains(frozenset({"us.test"}), can_keep=lambda address: not address.local.startswith("."))
+    local = Directory(domains={"us.test": DomainRules()}, can_keep=lambda address: not address.local.startswith("."))
     (check,) = standard_checks(CheckSettings(local)).rcpt
     caller = Caller("192.0.2.1", 1, Role.MX)
     assert check(caller, RcptReceived(Address("ann", "us.test"), RcptParameters())) is None

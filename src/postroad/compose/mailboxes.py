@@ -7,7 +7,7 @@ from pathlib import Path
 
 from postroad.config import Config
 from postroad.deliver.local import MailboxNameError, Maildirs, MaildirSettings
-from postroad.receive.checks import LocalDomains
+from postroad.receive.directory import Directory, DomainRules
 from postroad.smtp.address import Address, to_a_labels
 from postroad.store.accounts import Accounts
 
@@ -31,7 +31,7 @@ def own_literals(config: Config) -> frozenset[str]:
     )
 
 
-def local_domains(config: Config, accounts: Accounts) -> LocalDomains:
+def local_domains(config: Config, accounts: Accounts) -> Directory:
     """Which addresses are ours."""
 
     asked_there = frozenset(to_a_labels(domain) for domain in config.call_forward.domains)
@@ -43,12 +43,15 @@ def local_domains(config: Config, accounts: Accounts) -> LocalDomains:
         account = accounts.get(address)
         return account is not None and not account.is_disabled
 
-    return LocalDomains(
-        domains(config),
-        own_literals(config),
-        has_mailbox if config.domains.mailboxes == "accounts" else None,
-        _can_keep(config),
-        config.domains.separator,
+    rules = DomainRules(
+        mailboxes=has_mailbox if config.domains.mailboxes == "accounts" else None, separator=config.domains.separator
+    )
+    return Directory(
+        domains=dict.fromkeys(domains(config), rules),
+        main=to_a_labels(config.domains.local[0]),
+        literals=own_literals(config),
+        has_aliases=lambda: False,
+        can_keep=_can_keep(config),
     )
 
 

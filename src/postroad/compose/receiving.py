@@ -5,7 +5,8 @@ from __future__ import annotations
 from postroad.config import Config, ListenerSettings
 from postroad.receive.auth import AuthLimits
 from postroad.receive.caller import Role
-from postroad.receive.checks import Checks, CheckSettings, LocalDomains, standard_checks
+from postroad.receive.checks import Checks, CheckSettings, standard_checks
+from postroad.receive.directory import Directory
 from postroad.receive.guard.attempts import AttemptLimits
 from postroad.receive.station import SessionTimeouts
 from postroad.smtp.server_events import ServerSettings
@@ -51,7 +52,7 @@ def auth_limits(config: Config) -> AuthLimits:
     )
 
 
-def checks(config: Config, listener: ListenerSettings, local: LocalDomains) -> Checks:
+def checks(config: Config, listener: ListenerSettings, local: Directory) -> Checks:
     """The rules of acceptance on a listener."""
     is_submission = Role(listener.role).is_submission
     return standard_checks(CheckSettings(local, config.limits.hops, is_submission=is_submission))

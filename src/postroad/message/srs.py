@@ -1,4 +1,4 @@
-"""The Sender Rewriting Scheme: mail that we forward leaves in our name, and its bounces find the way back to its sender.
+"""The Sender Rewriting Scheme: what we forward leaves in our name, and its bounces find the way back to its sender.
 
     ann@elsewhere.example             the sender of mail that we forward
     SRS0=q7x2=4k=elsewhere.example=ann@example.org        what the next host sees

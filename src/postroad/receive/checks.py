@@ -14,6 +14,7 @@ from typing import Any
 
 from postroad.message.headers import count_received
 from postroad.receive.caller import Caller
+from postroad.receive.directory import Directory
 from postroad.smtp.address import Address
 from postroad.smtp.reply import Reply, reply
 from postroad.smtp.server_events import HelloReceived, MailReceived, MessageReceived, RcptReceived
@@ -93,53 +94,24 @@ class Checks:
 
 
 _RELAY_DENIED = reply(550, "Relaying denied: this host takes mail for its own domains only", "5.7.1")
-_NO_SUCH_MAILBOX = reply(550, "No such mailbox here", "5.1.1")
 _NOT_YOURS = reply(553, "Not one of your sender identities", "5.7.1")
 _LOOP = reply(554, "Too many hops: this message is in a loop", "5.4.6")
 
 
 @dataclass(frozen=True, slots=True)
-class LocalDomains:
-    """Which addresses are ours: by domain, and by mailbox where the mailboxes are known.
-
-    `mailboxes` None takes every local part; else it holds canonical `local@domain` texts, local part in lower case.
-    """
-
-    domains: frozenset[str]
-    literals: frozenset[str] = frozenset()
-    mailboxes: Callable[[str], bool] | None = None
-    can_keep: Callable[[Address], bool] = lambda address: True
-    """Whether mail for a local address could be stored at all: what cannot is refused here, not bounced later."""
-    separator: str = "+"
-
-    def is_local(self, address: Address) -> bool:
-        """Whether it is for us to deliver."""
-        return not address.domain or address.domain in self.domains or address.domain in self.literals
-
-    def has_mailbox(self, address: Address) -> bool:
-        """Whether a local address exists; postmaster always does (RFC 5321 §4.5.1)."""
-        local = address.local.lower()
-        if local == "postmaster" or self.mailboxes is None:
-            return True
-        user = local.split(self.separator, 1)[0] if self.separator else local
-        return self.mailboxes(f"{local}@{address.domain}") or self.mailboxes(f"{user}@{address.domain}")
-
-
-@dataclass(frozen=True, slots=True)
 class RelayCheck:
-    """Never an open relay: strangers reach local mailboxes only (S-32).
+    """Never an open relay: strangers reach local addresses only, and what these stand for (S-32).
 
     The address is judged as a whole: whatever the local part looks like (`a%b`, `"a@b"`, `a!b`) it is a local part.
     """
 
-    local: LocalDomains
+    local: Directory
 
     def rcpt(self, caller: Caller, event: RcptReceived) -> Reply | None:
-        """Refuse what is not ours, and mailboxes that are not there."""
+        """Refuse what is not ours, and what leads nowhere here."""
         address = event.forward_path
         if self.local.is_local(address):
-            is_there = self.local.has_mailbox(address) and self.local.can_keep(address)
-            return None if is_there else _NO_SUCH_MAILBOX
+            return self.local.refusal(address, caller.reverse_path)
         return None if caller.role.is_submission and caller.account is not None else _RELAY_DENIED
 
 
@@ -164,7 +136,7 @@ class LoopCheck:
 
 @dataclass(frozen=True, slots=True)
 class CheckSettings:
-    local: LocalDomains
+    local: Directory
     hops: int = 100
     is_submission: bool = field(default=False, kw_only=True)
 
