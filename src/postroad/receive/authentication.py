@@ -124,13 +124,19 @@ class Authentication:
     async def findings(self, caller: Caller, event: MessageReceived) -> Findings:
         """All that can be found out within the time limit; the rest is `temperror`."""
         deadline = asyncio.get_running_loop().time() + self.settings.timeout_s
-        lookup, path = self.lookup(), event.mail.reverse_path
-        sender = str(path) if isinstance(path, Address) else ""
-        (verdict, hello), signatures, chain = await asyncio.gather(
-            self._spf(caller, path if isinstance(path, Address) else None, lookup, deadline),
-            self._dkim(event.body, lookup, deadline),
-            self._arc(event.body, lookup, deadline),
-        )
+        lookup, reverse_path = self.lookup(), event.mail.reverse_path
+        path = reverse_path if isinstance(reverse_path, Address) else None
+        section = b"\n" + header_section(event.body).lower()
+        signatures: list[dkim.DkimResult] = []
+        chain = arc.ArcResult(verdict=arc.Chain.NONE)
+        if b"\ndkim-signature" in section or b"\narc-" in section:
+            (verdict, hello), signatures, chain = await asyncio.gather(
+                self._spf(caller, path, lookup, deadline),
+                self._dkim(event.body, lookup, deadline),
+                self._arc(event.body, lookup, deadline) if b"\narc-" in section else _the(chain),
+            )
+        else:
+            verdict, hello = await self._spf(caller, path, lookup, deadline)
         author, problem = author_domain(event.body)
         judged = None
         if author:
@@ -141,7 +147,7 @@ class Authentication:
             judged = await _within(deadline, wanted, late)
         return Findings(
             peer=caller.peer,
-            sender=sender,
+            sender=str(reverse_path),
             spf=verdict,
             spf_hello=hello,
             dkim=signatures,
@@ -182,8 +188,6 @@ class Authentication:
         return await _within(deadline, wanted, late)
 
     async def _arc(self, body: bytes, lookup: Lookup, deadline: float) -> arc.ArcResult:
-        if b"\narc-" not in b"\n" + header_section(body).lower():  # no message pays for a chain it does not have
-            return arc.ArcResult(verdict=arc.Chain.NONE)
         late = arc.ArcResult(verdict=arc.Chain.TEMPERROR, reason=_TOO_LATE)
         wanted = _aside(lookup, len(body), lambda texts: arc.validate(body, texts))
         return await _within(deadline, wanted, late)
@@ -226,6 +230,11 @@ async def _within(deadline: float, wanted: Awaitable[T], late: T) -> T:
             return await wanted
     except TimeoutError:
         return late
+
+
+async def _the(value: T) -> T:
+    """What is known already."""
+    return value
 
 
 async def _has_address(lookup: Lookup, domain: str) -> bool:
