@@ -105,7 +105,7 @@ def test_t03_the_mail_carries_json_in_gzip_and_asks_to_come_whatever_the_policie
     assert parsed["Subject"].split() == (
         ["Report", "Domain:", "example.net", "Submitter:", "mail.example.org", "Report-ID:", f"<{HEAD.report_id}>"]
     )
-    text, file = parsed.iter_parts()  # type: ignore[attr-defined]
+    text, file = parsed.iter_parts()
     assert "example.net" in text.get_content()
     assert file.get_content_type() == "application/tlsrpt+gzip"
     assert file.get_filename() == "mail.example.org!example.net!1728000000!1728086399.json.gz"

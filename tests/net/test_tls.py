@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import trustme
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from postroad.net.fault import explain_fault
-from postroad.net.tls import TlsError, make_self_signed, server_context
+from postroad.net.endpoint import TlsMode
+from postroad.net.fault import explain_fault, tls_result
+from postroad.net.tls import TlsError, client_context, make_self_signed, peer_chain, server_context
 
 NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 
@@ -29,7 +32,13 @@ def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> st
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     here = client.wrap_bio(to_client, to_server, server_hostname=name)
     there = server.wrap_bio(to_server, to_client, server_side=True)
-    waiting = [here, there]
+    finish(here, there)
+    return here.version()
+
+
+def finish(*sides: ssl.SSLObject) -> None:
+    """Shake hands from side to side until both have done."""
+    waiting = list(sides)
     while waiting:
         for side in list(waiting):
             try:
@@ -37,7 +46,35 @@ def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> st
             except ssl.SSLWantReadError:
                 continue
             waiting.remove(side)
-    return here.version()
+
+
+def made_for(directory: Path, authority: trustme.CA, *names: str, common_name: str = "") -> tuple[Path, Path]:
+    """Files of a certificate and its key, with names that no careful authority would write."""
+    issuer_key = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
+    issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = [x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)] if common_name else []
+    building = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name(subject))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
+        .not_valid_after(datetime.datetime(2900, 1, 1, tzinfo=datetime.UTC))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    if names:
+        alternative = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+        building = building.add_extension(alternative, critical=not common_name)
+    assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)
+    certificate = building.sign(issuer_key, hashes.SHA256())
+    files = directory / "certificate.pem", directory / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return files
 
 
 def trusting(certificate: Path) -> ssl.SSLContext:
@@ -178,3 +215,70 @@ def test_a_key_behind_a_password_is_refused_and_never_asked_for_at_the_terminal(
 )
 def test_a_fault_is_told_in_a_few_plain_words(fault: OSError, words: str) -> None:
     assert explain_fault(fault) == words
+
+
+# As a client ---------------------------------------------------------------------------------------------------
+
+
+def verifying(authority: trustme.CA) -> ssl.SSLContext:
+    context = client_context(TlsMode.VERIFIED)
+    authority.configure_trust(context)
+    return context
+
+
+@pytest.mark.parametrize(
+    ("certified", "host", "is_taken"),
+    [
+        ("mx.example.org", "mx.example.org", True),
+        ("mx.example.org", "MX.Example.ORG", True),
+        ("mx.example.org", "example.org", False),
+        ("*.example.org", "mx.example.org", True),
+        ("*.example.org", "a.mx.example.org", False),
+        ("*.example.org", "example.org", False),
+        ("m*.example.org", "mx.example.org", False),
+        ("mx.*.org", "mx.example.org", False),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example", True),
+        ("*.xn--bcher-kva.example", "mx.xn--bcher-kva.example", True),
+        ("*.example.org", "xn--bcher-kva.example.org", True),
+    ],
+)
+def test_t04_a_certificate_is_for_the_names_it_has_with_a_star_for_the_whole_first_label(
+    tmp_path: Path, certified: str, host: str, is_taken: bool
+) -> None:
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*made_for(tmp_path, authority, certified))
+    if is_taken:
+        assert shake_hands(server, verifying(authority), host) == "TLSv1.3"
+        return
+    with pytest.raises(ssl.SSLCertVerificationError) as fault:
+        shake_hands(server, verifying(authority), host)
+    assert tls_result(fault.value) == "certificate-host-mismatch"
+
+
+def test_t04_the_common_name_stands_for_no_host(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    for names in ((), ("other.example.org",)):
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.load_cert_chain(*made_for(tmp_path, authority, *names, common_name="mx.example.org"))
+        with pytest.raises(ssl.SSLCertVerificationError, match=r"[Hh]ostname"):
+            shake_hands(server, verifying(authority), "mx.example.org")
+
+
+def test_c12_a_mode_without_names_takes_any_certificate() -> None:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("other.example.org").configure_cert(server)
+    assert shake_hands(server, client_context(TlsMode.REQUIRED), "mx.example.org") == "TLSv1.3"
+
+
+def test_the_chain_that_was_shown_is_as_it_was_sent() -> None:
+    authority = trustme.CA().create_child_ca()
+    leaf = authority.issue_cert("mx.example.org")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    leaf.configure_cert(server)
+    sent = [ssl.PEM_cert_to_DER_cert(blob.bytes().decode()) for blob in leaf.cert_chain_pems]
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    here = client_context(TlsMode.REQUIRED).wrap_bio(to_client, to_server, server_hostname="mx.example.org")
+    there = server.wrap_bio(to_server, to_client, server_side=True)
+    finish(here, there)
+    assert peer_chain(here) == sent

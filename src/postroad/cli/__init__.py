@@ -31,6 +31,7 @@ COMMANDS = {
     "ban": ("postroad.cli.ban", "Keep addresses, networks and accounts from the server."),
     "greylist": ("postroad.cli.greylist", "Look at who is greylisted."),
     "domain": ("postroad.cli.domain", "Set up a domain: its keys, and its records in DNS."),
+    "tls": ("postroad.cli.tls", "Show what domains ask of TLS, and what came of it."),
     "user": ("postroad.cli.user", "Add and change accounts."),
     "lab": ("postroad.cli.lab", "Run a simulated internet to try verification in."),
     "config": ("postroad.cli.config", "Check and show the configuration."),

@@ -80,9 +80,11 @@ class ReportSending:
 class TlsHouse:
     """One for a worker: the book of the state directory, and what the configuration of the moment makes of it."""
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, config: Config, clock: Clock, *, https_port: int = 443) -> None:
+        """`https_port`: where the web servers of policies listen."""
         self._config = config
         self._clock = clock
+        self._https_port = https_port
         self.book = TlsBook(Path(config.server.state_dir) / "tls.db")
         self._counted: dict[tuple[int, TlsSession], int] = {}
         self._sts: StsPolicies | None = None
@@ -96,7 +98,14 @@ class TlsHouse:
         if config.delivery.tls == "none":
             return None
         if config.mta_sts.mode != "off":
-            self._sts = sts_policies(config, resolver, self.book, self._clock, on_failure=self._policy_failed)
+            self._sts = sts_policies(
+                config,
+                resolver,
+                self.book,
+                self._clock,
+                on_failure=self._policy_failed,
+                https_port=self._https_port,
+            )
         dane = secure_resolver(config, self._clock)
         if self._sts is None and dane is None:
             return None
@@ -202,12 +211,6 @@ class TlsHouse:
 
     def _reporter(self, resolver: DnsResolver, sending: ReportSending) -> TlsReporter:
         config = self._config
-        settings = ReporterSettings(
-            hostname=config.server.hostname,
-            organization=config.tls_reports.organization or config.server.hostname,
-            contact=config.tls_reports.contact or f"postmaster@{config.server.hostname}",
-            lifetime_s=config.delivery.lifetime_s,
-        )
         client = HttpsClient(resolver, is_allowed=partial(_is_allowed, config), timeout_s=POST_S)
         ports = ReporterPorts(
             book=self.book,
@@ -220,7 +223,7 @@ class TlsHouse:
             token=lambda: secrets.token_hex(8),
             emit=emit,
         )
-        return TlsReporter(settings, ports)
+        return TlsReporter(reporter_settings(config), ports)
 
     async def close(self) -> None:
         """Write what was counted last."""
@@ -235,12 +238,14 @@ def sts_policies(
     clock: Clock,
     *,
     on_failure: Callable[[StsFailure], None],
+    https_port: int = 443,
 ) -> StsPolicies:
     """MTA-STS as the configuration has it."""
     client = HttpsClient(
         resolver,
         is_allowed=partial(_is_allowed, config),
         timeout_s=config.mta_sts.fetch_s,
+        port=https_port,
     )
 
     async def fetch(domain: str) -> bytes:
@@ -258,6 +263,16 @@ def secure_resolver(config: Config, clock: Clock) -> ValidatingResolver | None:
         return None
     dns = config.dns
     return ValidatingResolver(*place, timeout_s=dns.timeout_s, tries=dns.tries, cache_size=dns.cache_size, clock=clock)
+
+
+def reporter_settings(config: Config) -> ReporterSettings:
+    """Who reports, and who may be asked."""
+    return ReporterSettings(
+        hostname=config.server.hostname,
+        organization=config.tls_reports.organization or config.server.hostname,
+        contact=config.tls_reports.contact or f"postmaster@{config.server.hostname}",
+        lifetime_s=config.delivery.lifetime_s,
+    )
 
 
 def _is_allowed(config: Config, address: str) -> bool:

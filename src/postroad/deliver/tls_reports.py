@@ -90,16 +90,7 @@ class TlsReporter:
         if not addresses:
             return "not asked for"
         sessions = await _in_thread(partial(self._ports.book.sessions, day, domain))
-        settings = self._settings
-        head = ReportHead(
-            organization=settings.organization,
-            contact=settings.contact,
-            submitter=settings.hostname,
-            report_id=f"{day}.{self._ports.token()}@{settings.hostname}",
-            domain=domain,
-            start=day * DAY_S,
-            end=day * DAY_S + DAY_S - 1,
-        )
+        head = head_of(self._settings, domain, day, self._ports.token())
         content = packed(build(head, sessions))
         told: list[str] = []
         for address in addresses:
@@ -143,6 +134,19 @@ class TlsReporter:
             trace=Trace(peer="", helo=settings.hostname, protocol="report"),
         )
         ports.hand_on(await ports.spool.commit(await ports.finish(message), now))
+
+
+def head_of(settings: ReporterSettings, domain: str, day: int, token: str) -> ReportHead:
+    """The head of a domain's report on a day (days since 1970). `token` makes its id one of its own."""
+    return ReportHead(
+        organization=settings.organization,
+        contact=settings.contact,
+        submitter=settings.hostname,
+        report_id=f"{day}.{token}@{settings.hostname}",
+        domain=domain,
+        start=day * DAY_S,
+        end=day * DAY_S + DAY_S - 1,
+    )
 
 
 async def _in_thread(work: Callable[[], Result]) -> Result:
