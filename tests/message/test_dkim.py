@@ -306,3 +306,10 @@ def test_a02_signatures_are_told_apart_by_their_first_characters() -> None:
     (result,) = verified(message)
     value = message.partition(b"; b=")[2].partition(b"\r\n")[0]
     assert base64.b64decode(value) and value.startswith(result.signature.encode())
+
+
+def test_a02_a_header_of_ever_so_many_lines_costs_nothing() -> None:
+    lookup = zone()
+    message = by_hand()
+    assert verified(message[: -len(MESSAGE)] + b"a:\r\n" * 20_000 + MESSAGE, lookup) == []
+    assert lookup.asked == []

@@ -5,30 +5,32 @@ Reads as receivers read: comments, quoted strings, groups and encoded words stan
 
 from __future__ import annotations
 
-from postroad.message.headers import headers, unfold
+import re
+from itertools import islice
+
+from postroad.message.headers import header_section, unfold
 from postroad.smtp.address import Address, AddressError
 
 MAX_FROM_CHARS = 16_384
 """A longer field names nobody."""
 MAX_AUTHORS = 50
+_FROM = re.compile(rb"(?:\A|\r\n)from[ \t]*:", re.IGNORECASE)
+_FIELD_END = re.compile(rb"\r\n(?![ \t])")
 
 
 def authors(message: bytes) -> tuple[tuple[Address, ...], int]:
-    """The mailboxes of the From fields in order, and how many such fields there are.
+    """The mailboxes of the From fields in order, and how many such fields there are (MAX_AUTHORS are counted).
 
     A field that cannot be read whole names nobody: half of it must not be believed."""
+    section = header_section(message)
     found: list[Address] = []
     count = 0
-    for name, value in headers(message):
-        if name == "from":
-            count += 1
-            if count == 1:
-                found = mailboxes(unfold(value)) or []
-            else:
-                found += mailboxes(unfold(value)) or []
-            if len(found) > MAX_AUTHORS:
-                found = found[:MAX_AUTHORS]
-    return tuple(found), count
+    for start in islice(_FROM.finditer(section), MAX_AUTHORS):
+        count += 1
+        end = _FIELD_END.search(section, start.end())
+        value = section[start.end() : end.start() if end else len(section)]
+        found += mailboxes(unfold(value)) or []
+    return tuple(found[:MAX_AUTHORS]), count
 
 
 def mailboxes(text: str) -> list[Address] | None:

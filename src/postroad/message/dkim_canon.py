@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from postroad.message.headers import header_end
 
+MAX_HEADER_LINES = 20_000
+"""A header of more lines is nobody's: it is read as if it had no fields, and no signature in it costs anything."""
 _FIELD_NAME = re.compile(rb"[!-9;-~]+")
 _RUN = re.compile(rb"[ \t]+")
 _B_VALUE = re.compile(rb"((?:^|;)[ \t\r\n]*b[ \t\r\n]*=)[^;]*")
@@ -35,7 +37,7 @@ def split_fields(message: bytes) -> tuple[list[Field], int]:
     """The header fields in order, and where the body begins. Lines that are no field are passed over."""
     end = header_end(message)
     fields: list[Field] = []
-    start = 0
+    start = 0 if message.count(b"\r\n", 0, end) <= MAX_HEADER_LINES else end
     while start < end:
         stop = message.find(b"\r\n", start, end)
         while 0 <= stop < end - 2 and message[stop + 2] in b" \t":
