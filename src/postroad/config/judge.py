@@ -9,6 +9,7 @@ from typing import Protocol
 
 from postroad.config.judge_authentication import judge_authentication
 from postroad.config.judge_guard import judge_guard
+from postroad.config.judge_mailboxes import judge_mailboxes
 from postroad.config.judge_signing import judge_signing
 from postroad.config.judge_tls_policy import judge_tls_policy
 from postroad.config.places import is_ip as is_ip
@@ -33,6 +34,7 @@ def judge(config: Config, complain: Complain) -> None:
     for index, route in enumerate(config.route):
         _judge_route(route, ("route", f"#{index}"), complain)
     _judge_twice_routed(config, complain)
+    judge_mailboxes(config, complain)
     judge_guard(config, complain)
     judge_authentication(config, complain)
     judge_tls_policy(config, complain)

@@ -19,6 +19,15 @@ from postroad.config.guard import (
     RatesSection,
 )
 from postroad.config.hooks import MilterSettings, PluginSettings, RspamdSettings
+from postroad.config.mailboxes import (
+    AliasSettings,
+    CommandSettings,
+    DomainSettings,
+    LmtpSettings,
+    MailboxSettings,
+    SrsSection,
+    WebhookSettings,
+)
 from postroad.config.operating import DiskSection, HttpSection
 from postroad.config.returns import ReturnsSection, SuppressionSection, UnsubscribeSection, VerifyFirstSection
 from postroad.config.setting import setting
@@ -252,6 +261,13 @@ class Config:
     listener: tuple[ListenerSettings, ...] = DEFAULT_LISTENERS
     tls: TlsSection = field(default_factory=TlsSection)
     domains: DomainsSection = field(default_factory=DomainsSection)
+    domain: tuple[DomainSettings, ...] = ()
+    mailbox: tuple[MailboxSettings, ...] = ()
+    alias: tuple[AliasSettings, ...] = ()
+    srs: SrsSection = field(default_factory=SrsSection)
+    lmtp: tuple[LmtpSettings, ...] = ()
+    webhook: tuple[WebhookSettings, ...] = ()
+    command: tuple[CommandSettings, ...] = ()
     limits: LimitsSection = field(default_factory=LimitsSection)
     timeouts: TimeoutsSection = field(default_factory=TimeoutsSection)
     auth: AuthSection = field(default_factory=AuthSection)
