@@ -8,7 +8,7 @@ import io
 import json
 import random
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,17 +22,20 @@ from dns_server import DnsServer
 from https_server import HttpsServer, Page
 from postroad.clock import SystemClock
 from postroad.compose import sending
-from postroad.compose.tls_policy import TlsHouse
+from postroad.compose.tls_policy import ReportSending, TlsHouse
 from postroad.config import Config
-from postroad.config.tls_policy import DaneSection
+from postroad.config.tls_policy import DaneSection, TlsReportsSection
 from postroad.config.values import DeliverySection, DnsSection, ServerSection
 from postroad.deliver.attempt import Attempter, Outcome
 from postroad.events import configure
+from postroad.message.mta_sts import KeptPolicy
 from postroad.message.tls_report import PolicyKind, TlsSession
 from postroad.net.dnssec import Tlsa
 from postroad.net.resolver import DnsResolver
 from postroad.net.tls import client_context
 from postroad.road.pool import Pool
+from postroad.store.memory_spool import MemorySpool
+from postroad.store.spool import Queued, SpooledMessage
 
 POLICY = f"version: STSv1\r\nmode: enforce\r\nmx: {MX}\r\nmax_age: 86400\r\n".encode()
 PATH = "/.well-known/mta-sts.txt"
@@ -64,7 +67,9 @@ class Joined:
 
 
 @asynccontextmanager
-async def joined(tmp_path: Path, host: Host, *, dane: bool = False) -> AsyncIterator[Joined]:
+async def joined(
+    tmp_path: Path, host: Host, *, dane: bool = False, sends_reports: bool = False
+) -> AsyncIterator[Joined]:
     zone = {
         "example.net": {"MX": [(10, MX)]},
         MX: {"A": ["127.0.0.1"]},
@@ -81,6 +86,7 @@ async def joined(tmp_path: Path, host: Host, *, dane: bool = False) -> AsyncIter
                 dns=DnsSection(nameserver=dns.address, timeout_s=2.0),
                 delivery=DeliverySection(port=port, allow_private=True),
                 dane=DaneSection(enabled=dane),
+                tls_reports=TlsReportsSection(send=sends_reports),
             )
             resolver = DnsResolver(dns.address)
             house = TlsHouse(config, SystemClock(), https_port=web.port)
@@ -164,3 +170,71 @@ def test_t02_tlsa_records_bind_where_the_resolver_vouches_for_them_and_not_elsew
     assert asyncio.run(go(right, is_signed=True)) == (True, {"tlsa"})
     assert asyncio.run(go(wrong, is_signed=True)) == (False, {"tlsa"})
     assert asyncio.run(go(wrong, is_signed=False)) == (True, {"sts"}), "MTA-STS decides, and is met"
+
+
+class Always:
+    """Chance that never makes anybody wait."""
+
+    def random(self) -> float:
+        return 0.0
+
+
+async def unchanged(message: SpooledMessage) -> SpooledMessage:
+    return message
+
+
+def test_t03_a_server_that_sends_reports_tells_of_yesterday_by_itself(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with joined(tmp_path, Host(), sends_reports=True) as way:
+            way.dns.zone["_smtp._tls.example.net"] = {"TXT": ["v=TLSRPTv1; rua=mailto:tls@example.net"]}
+            yesterday = int(SystemClock().wall() // 86_400) - 1
+            session = TlsSession(domain="example.net", policy=None, host=MX, address="", source_address="")
+            way.house.book.count({(yesterday, session): 4})
+            queued: asyncio.Queue[Queued] = asyncio.Queue()
+            spool = MemorySpool()
+
+            def hand_on(some: Sequence[Queued]) -> None:
+                for one in some:
+                    queued.put_nowait(one)
+
+            sending = ReportSending(spool, unchanged, hand_on, Always())
+            working = asyncio.create_task(way.house.report(sending))
+            one = await queued.get()
+            working.cancel()
+            kept = await spool.load(one.message_id)
+            assert kept is not None
+            assert (str(one.recipient.address), b"TLS-Report-Domain: example.net" in kept.body) == (
+                ("tls@example.net", True)
+            )
+            (event,) = way.events("tls.report_sent")
+            assert event["sessions"] == 4
+
+    asyncio.run(go())
+
+
+def test_t01_a_policy_that_nobody_needs_is_fetched_again_before_it_ends(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with joined(tmp_path, SecureHost()) as way:
+            now = SystemClock().wall()
+            old = KeptPolicy(
+                domain="example.net", record_id="1", content=POLICY, fetched_at=now - 90_000, expires_at=now + 90_000
+            )
+            way.house.book.keep(old)
+            await way.house.tidy()
+            kept = way.house.book.policy("example.net")
+            assert kept is not None
+            assert kept.fetched_at >= now
+
+    asyncio.run(go())
+
+
+def test_a_book_that_cannot_be_written_holds_up_no_mail(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with joined(tmp_path, SecureHost()) as way:
+            way.house.book.close()
+            assert (await way.send()).is_delivered
+            await way.house.flush()
+            await way.house.tidy()
+            assert len(way.events("tls.book_failed")) >= 2
+
+    asyncio.run(go())

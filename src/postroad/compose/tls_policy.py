@@ -181,21 +181,25 @@ class TlsHouse:
             await self.flush()
 
     async def keep_house(self) -> None:
-        """For one worker of a server: forget what is old, and fetch policies again before they end."""
+        """For one worker of a server: `tidy` each hour, until cancelled."""
         while True:
             await asyncio.sleep(UPKEEP_S)
-            now = self._clock.wall()
-            try:
-                await _in_thread(partial(self.book.forget, today=int(now // DAY_S), now=now))
-                stale = await _in_thread(
-                    partial(self.book.stale, fetched_before=now - REFRESH_S, now=now, most=MAX_REFRESHED)
-                )
-            except SpoolError as error:
-                emit("tls.book_failed", error=str(error))
-                continue
-            for domain in stale:
-                if self._sts is not None:
-                    await self._sts.refresh(domain)
+            await self.tidy()
+
+    async def tidy(self) -> None:
+        """Forget what is old, and fetch policies again before they end."""
+        now = self._clock.wall()
+        try:
+            await _in_thread(partial(self.book.forget, today=int(now // DAY_S), now=now))
+            stale = await _in_thread(
+                partial(self.book.stale, fetched_before=now - REFRESH_S, now=now, most=MAX_REFRESHED)
+            )
+        except SpoolError as error:
+            emit("tls.book_failed", error=str(error))
+            return
+        for domain in stale:
+            if self._sts is not None:
+                await self._sts.refresh(domain)
 
     async def report(self, sending: ReportSending) -> None:
         """For one worker of a server: each day reports of the one before, until cancelled.
