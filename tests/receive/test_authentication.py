@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
 
 from message.zone_lookup import TIMEOUT, ZoneLookup
+from postroad.message.arc import ArcResult, Chain
+from postroad.message.arc_seal import seal
 from postroad.message.authentication_results import AuthenticationResults, parse_results
 from postroad.message.dkim_key import key_record
 from postroad.message.dkim_sign import SigningKey, sign
@@ -144,6 +148,8 @@ def test_a03_quarantine_is_a_header_and_where_wanted_a_hold() -> None:
         (b"From: a@a.example, b@b.example\r\n", "its authors are of 2 domains"),
         (b"From: nobody\r\n", "no address can be read in it"),
         (b"From: <a@a.example> <b@b.example>\r\n", "no address can be read in it"),
+        (b"From: <a@a.example> b@b.example\r\n", "no address can be read in it"),
+        (b'From: <a@a.example> "b@b.example"\r\n', "no address can be read in it"),
     ],
 )
 def test_a03_a_message_without_one_author_fails(lines: bytes, problem: str) -> None:
@@ -161,6 +167,8 @@ def test_a03_a_message_without_one_author_fails(lines: bytes, problem: str) -> N
         b"From: a@a.example, b@a.example",
         b'From: "b@b.example" <ann@a.example>',
         b"From: Doe, Ann <ann@a.example>",
+        b"From: Ann <ann@a.example> (at home)",
+        b"From: Us: Ann <ann@a.example>, <bob@a.example>;",
         b"From: (b@b.example) ann@a.example",
         b"From:\r\n Ann\r\n <ann@a.example>",
     ],
@@ -248,3 +256,49 @@ def test_c02_a_sender_whose_domain_is_not_there_is_refused_where_that_is_asked_f
     for word, code in (("refuse", "550 5.1.8 "), ("defer", "450 4.1.8 ")):
         answer = at_mail(replace(SETTINGS, missing_domain=word), sender)  # type: ignore[arg-type]
         assert answer is None if is_there else str(answer).startswith(code)
+
+
+LIST_KEY = SigningKey("lists.example", "s", Ed25519PrivateKey.generate())
+LIST_ZONE = {**ZONE, "s._domainkey.lists.example": {"TXT": [key_record(LIST_KEY.key)]}}
+
+
+def passed_on(results: str) -> bytes:
+    """A signed message that a list has seen, changed and sealed."""
+    changed = b"List-Id: <us.lists.example>\r\n" + (sign(BODY, [KEY], now=1e9) + BODY).replace(b"hello", b"[us] hello")
+    return seal(changed, LIST_KEY, chain=ArcResult(verdict=Chain.NONE), results=results, now=1e9) + changed
+
+
+@pytest.mark.parametrize(
+    ("results", "trusted", "is_taken"),
+    [
+        ("lists.example; dmarc=pass header.from=a.example", "lists.example", True),
+        ("lists.example; dmarc=pass header.from=a.example", "other.example", False),
+        ("lists.example; dmarc=fail header.from=a.example", "lists.example", False),
+    ],
+)
+def test_a04_what_a_trusted_list_changed_is_taken_by_its_seal(results: str, trusted: str, is_taken: bool) -> None:
+    """(A-04)"""
+    measures = Measures(is_enforced=True, trusted_sealers=frozenset({trusted}))
+    answer = judged(replace(SETTINGS, measures=measures), passed_on(results), peer="198.51.100.9", zone=LIST_ZONE)
+    assert isinstance(answer, Amended if is_taken else Reply)
+    if is_taken:
+        assert words(answer) == ["spf=fail", "spf=fail", "dkim=fail", "arc=pass", "dmarc=fail"]
+        assert "lists.example saw it pass" in told(answer).results[-1].reason
+        spoiled = passed_on(results).replace(b"body\r\n", b"other\r\n")
+        assert isinstance(
+            judged(replace(SETTINGS, measures=measures), spoiled, peer="198.51.100.9", zone=LIST_ZONE), Reply
+        )
+
+
+@given(
+    st.binary(max_size=300),
+    st.sampled_from(["mark", "enforce"]),
+    st.lists(
+        st.sampled_from([b"From: ann@a.example", b"DKIM-Signature: v=1; d=a.example", b"ARC-Seal: i=1"]), max_size=4
+    ),
+)
+def test_a03_whatever_the_message_is_there_is_an_answer(octets: bytes, policy: str, lines: list[bytes]) -> None:
+    """(A-03)"""
+    body = b"\r\n".join([*lines, octets, b"", octets])
+    answer = judged(ENFORCED if policy == "enforce" else SETTINGS, body)
+    assert isinstance(answer, Amended) or (isinstance(answer, Reply) and policy == "enforce")

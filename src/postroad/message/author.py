@@ -61,6 +61,8 @@ def _parts(text: str) -> list[str] | None:
             if position < 0:
                 return None
             continue
+        if bracketed is not None and character not in " \t,;":  # readers differ on who wrote such a one
+            return None
         if character == '"':
             end = _end_of_quoted(text, position)
             if end < 0:
@@ -70,12 +72,12 @@ def _parts(text: str) -> list[str] | None:
             continue
         if character == "<":
             end = _end_of_angle(text, position)
-            if end < 0 or bracketed is not None:
+            if end < 0:
                 return None
             bracketed = text[position + 1 : end - 1].strip()
             position = end
             continue
-        if character == ":" and bracketed is None:  # the name of a group
+        if character == ":":  # the name of a group
             bare = ""
         elif character in ",;":
             _add(parts, bare, bracketed)
