@@ -48,6 +48,7 @@ PURE = (
     "smtp",
     "message",
     "meaning",
+    "receive.findings",
     "deliver.schedule",
     "deliver.settle",
     "road.throttle",
