@@ -2,7 +2,8 @@
 
 A message is in the mailbox when its file and the directory that names it are synced (tmp → fsync → new → fsync); only
 then does `store` return. The file's name comes from queue id and recipient, so that a delivery repeated after a crash
-replaces what the first one left instead of adding to it. Names that could lead out of the root are refused.
+replaces what the first one left instead of adding to it. Names that could lead out of the root are refused, and so is
+what finds no room within the quota of its mailbox (maildir_size.py); postmaster has none (RFC 5321 §4.5.1).
 Blocks on the disk: deliver/attempt.py calls it in a thread. Never decides which mailboxes exist.
 """
 
@@ -11,11 +12,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import time
 import unicodedata
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from postroad.deliver.maildir_size import Quota, add, usage
 from postroad.message.envelope import format_queue_id
 from postroad.message.headers import delivered_to_header, return_path_header
 from postroad.smtp.address import Address
@@ -26,6 +29,17 @@ _DELIVERED = reply(250, "Delivered to the mailbox", "2.0.0")
 _BAD_NAME = reply(550, "This address cannot be the name of a mailbox here", "5.1.1")
 _NO_ROOM = reply(452, "There is no room on the disk of the mailboxes", "4.2.2")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+NO_QUOTA = Quota()
+
+
+class MailboxFullError(Exception):
+    """The mailbox has no room within its quota; `reply` says so."""
+
+    def __init__(self, said: Reply) -> None:
+        super().__init__(str(said))
+        self.reply = said
 
 
 class MailboxNameError(ValueError):
@@ -40,7 +54,16 @@ class MaildirSettings:
     hostname: str
     separator: str = "+"
     """Between user and detail in a local part; empty: details are not known."""
+    separators: Mapping[str, str] = field(default_factory=dict)
+    """Of domains with one of their own."""
     postmaster: str = "postmaster"
+    quota: Callable[[str, str], Quota] = lambda user, domain: NO_QUOTA
+    """Of a mailbox, by its user and domain in small letters."""
+    wall: Callable[[], float] = time.time
+
+    def separator_of(self, domain: str) -> str:
+        """Between user and detail at that domain."""
+        return self.separators.get(domain, self.separator)
 
 
 class Maildirs:
@@ -52,15 +75,48 @@ class Maildirs:
 
     def mailbox_path(self, address: Address) -> Path:
         """The Maildir of an address: case folded, detail dropped. Raises MailboxNameError."""
+        user, domain = self._names(address)
+        if user == "postmaster":  # RFC 5321 §4.5.1
+            user = unicodedata.normalize("NFC", self._settings.postmaster).casefold()
+        return self._settings.root / _file_name(domain, "domain") / _file_name(user, "local part")
+
+    def _names(self, address: Address) -> tuple[str, str]:
+        """User and domain, as they are compared."""
         settings = self._settings
         user = unicodedata.normalize("NFC", address.local).casefold()
-        if settings.separator:
+        separator = settings.separator_of(address.domain)
+        if separator:
             # A local part that begins with the separator has no user to cut off.
-            user = user.partition(settings.separator)[0] or user
-        if user == "postmaster":  # RFC 5321 §4.5.1
-            user = unicodedata.normalize("NFC", settings.postmaster).casefold()
-        domain = address.domain or settings.hostname
-        return settings.root / _file_name(domain.lower(), "domain") / _file_name(user, "local part")
+            user = user.partition(separator)[0] or user
+        return user, (address.domain or settings.hostname).lower()
+
+    def refusal(self, address: Address, octets: int = 0) -> Reply | None:
+        """What a message of about that size is told now where the mailbox is full. Blocks; never raises."""
+        user, domain = self._names(address)
+        quota = NO_QUOTA if user == "postmaster" else self._settings.quota(user, domain)
+        if not quota.is_limited:
+            return None
+        try:
+            self._make_room(self.mailbox_path(address), quota, address, octets)
+        except MailboxFullError as error:
+            return error.reply
+        except (MailboxNameError, OSError):
+            return None  # delivery will say what is wrong
+        return None
+
+    def _make_room(self, mailbox: Path, quota: Quota, address: Address, octets: int) -> None:
+        """Raises MailboxFullError where there is no room for so many octets more."""
+        if quota.octets and octets > quota.octets:
+            raise MailboxFullError(
+                reply(
+                    552, f"The message is larger than the mailbox of {address} may be: {quota.octets} octets", "5.2.3"
+                )
+            )
+        used = usage(mailbox, quota, octets, self._settings.wall())
+        if not used.has_room(quota, octets):
+            raise MailboxFullError(
+                reply(452, f"The mailbox of {address} is full: it holds {used.told(quota)}", "4.2.2")
+            )
 
     def deliver(self, message: SpooledMessage, queued: Sequence[Queued]) -> list[Reply]:
         """Store the message for each recipient; the fate of each as a reply, in order."""
@@ -71,6 +127,8 @@ class Maildirs:
             self.store(message, queued)
         except MailboxNameError:
             return _BAD_NAME
+        except MailboxFullError as error:
+            return error.reply
         except OSError as error:
             if error.errno in _FULL:
                 return _NO_ROOM
@@ -78,13 +136,19 @@ class Maildirs:
         return _DELIVERED
 
     def store(self, message: SpooledMessage, queued: Queued) -> Path:
-        """The file that now, durably, holds the message. Raises MailboxNameError, OSError."""
+        """The file that now, durably, holds the message. Raises MailboxNameError, MailboxFullError, OSError."""
         address = queued.recipient.address
         mailbox = self.mailbox_path(address)
         self._make(mailbox)
-        name = f"{int(message.received_at)}.{format_queue_id(message.id)}R{queued.id}.{self._host}"
-        temporary, final = mailbox / "tmp" / name, mailbox / "new" / name
         head = return_path_header(message.envelope.reverse_path) + delivered_to_header(address)
+        size = len(head) + len(message.body)
+        name = f"{int(message.received_at)}.{format_queue_id(message.id)}R{queued.id}.{self._host},S={size}"
+        temporary, final = mailbox / "tmp" / name, mailbox / "new" / name
+        user, domain = self._names(address)
+        quota = NO_QUOTA if user == "postmaster" else self._settings.quota(user, domain)
+        is_counted = quota.is_limited and not final.exists()  # else it was delivered before, and is there
+        if is_counted:
+            self._make_room(mailbox, quota, address, size)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             try:
@@ -98,6 +162,8 @@ class Maildirs:
             temporary.unlink(missing_ok=True)
             raise
         _sync_directory(mailbox / "new")
+        if is_counted:
+            add(mailbox, size)
         return final
 
     def _make(self, mailbox: Path) -> None:
