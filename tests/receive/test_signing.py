@@ -210,8 +210,10 @@ def spooled(text: bytes, **trace: str) -> SpooledMessage:
     return replace(made, trace=Trace(**{"peer": "", "helo": "mail.example.org", "protocol": "bounce", **trace}))
 
 
-def test_a02_our_own_notices_are_signed(signer: Signer, keys: DkimKeys) -> None:
-    notice = spooled(TEXT.replace(b"Ann <ann@example.org>", b"MAILER-DAEMON@mail.example.org"))
+@pytest.mark.parametrize("protocol", ["bounce", "report"])
+def test_a02_our_own_notices_are_signed(signer: Signer, keys: DkimKeys, protocol: str) -> None:
+    text = TEXT.replace(b"Ann <ann@example.org>", b"MAILER-DAEMON@mail.example.org")
+    notice = spooled(text, protocol=protocol)
     finished = asyncio.run(signer.finish(notice))
     assert [one.verdict for one in results(finished.body, keys)] == [Verdict.PASS, Verdict.PASS]
 
@@ -219,6 +221,8 @@ def test_a02_our_own_notices_are_signed(signer: Signer, keys: DkimKeys) -> None:
 def test_what_strangers_sent_is_never_signed_as_ours(signer: Signer) -> None:
     stranger = spooled(TEXT, peer="198.51.100.9", protocol="ESMTP")
     assert asyncio.run(signer.finish(stranger)) is stranger
+    forwarded = spooled(TEXT, protocol="forward")
+    assert asyncio.run(signer.finish(forwarded)) is forwarded
     user = spooled(TEXT, peer="198.51.100.9", protocol="ESMTPSA", user="ann")
     assert asyncio.run(signer.finish(user)).body.startswith(b"DKIM-Signature:")
     another = spooled(TEXT, peer="198.51.100.9", protocol="ESMTPSA", user="bob")

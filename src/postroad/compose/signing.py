@@ -36,6 +36,8 @@ ASK_S = 60.0
 """How often DNS is asked for keys that wait to be published."""
 MAX_ASKED = 20
 """Keys asked for at a time; the others wait for the next time."""
+OWN_PROTOCOLS = frozenset({"bounce", "report"})
+"""What the trace of a message says that the server itself wrote. Not «without a peer»: what is forwarded has none."""
 KEYS_AT_ONCE = 4
 """Signatures on one message at most: receivers look at a few only."""
 
@@ -204,7 +206,7 @@ class Signer:
             return message
         written_by, count = authors(message.body)
         user = message.trace.user
-        is_ours = bool(user) or message.trace.protocol in ("bounce", "report")
+        is_ours = bool(user) or message.trace.protocol in OWN_PROTOCOLS
         domain = self.domain_for(written_by[0].domain) if is_ours and count == 1 and written_by else None
         if domain is None:
             return message

@@ -16,7 +16,7 @@ class DkimSection:
         False, "Whether a message that should be signed and cannot be is deferred (451), instead of leaving unsigned."
     )
     lifetime_s: float = setting(0.0, "For how long a signature holds (x=); 0 for no end.", low=0, high=31_536_000)
-    threads: int = setting(2, "Threads that sign, for each worker.", low=1, high=64)
+    threads: int = setting(2, "Threads that sign, for each worker; a change needs a restart.", low=1, high=64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

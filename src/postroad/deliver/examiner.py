@@ -176,13 +176,15 @@ class Examiner:
         outcomes = dict.fromkeys((one.id for one in queued), outcome)
         judgement = judge(message, queued, outcomes, policy=self.policy, now=now, rng=self._ports.rng)
         bounces = [
-            bounce_message(
-                message,
-                judgement.notices[action],
-                message_id=self._ports.spool.new_id(now),
-                boundary=self._ports.token(),
-                now=now,
-                policy=self.policy,
+            await self._ports.finish(
+                bounce_message(
+                    message,
+                    judgement.notices[action],
+                    message_id=self._ports.spool.new_id(now),
+                    boundary=self._ports.token(),
+                    now=now,
+                    policy=self.policy,
+                )
             )
             for action in (Action.FAILED,)
             if action in judgement.notices
