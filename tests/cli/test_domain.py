@@ -150,6 +150,12 @@ def test_what_cannot_be_done_is_one_sentence(state: Path, arguments: list[str], 
     assert done.status == 1 and words in done.sentence
 
 
+def test_a_server_without_a_name_in_dns_is_told_to_get_one(state: Path) -> None:
+    done = call("domain", "add", NAME, "--state", state, environment={**ENVIRONMENT, "POSTROAD_SERVER__HOSTNAME": "mx"})
+    assert done.status == 1 and "set [server] hostname" in done.sentence
+    assert not state.exists()
+
+
 def test_an_international_domain_is_kept_in_a_labels(state: Path) -> None:
     domain(state, "add", "bücher.example")
     assert domain(state, "list").out.startswith("xn--bcher-kva.example\t")

@@ -237,6 +237,8 @@ def _opened(name: str, config: Path | None, state: Path | None) -> tuple[Config,
     if "." not in domain:
         fail(f"{name[:80]!r} is no domain that others could ask for: it has one label only")
     loaded = settings(config, state)
+    if "." not in loaded.server.hostname:
+        fail(f"this server is called {loaded.server.hostname!r}, which nobody can look up: set [server] hostname")
     return loaded, _keys(loaded), domain
 
 
