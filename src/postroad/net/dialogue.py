@@ -32,6 +32,7 @@ from postroad.net.endpoint import (
 from postroad.net.fault import explain_fault, tls_result
 from postroad.net.proxy import connected_socket
 from postroad.net.tls import client_context, peer_chain
+from postroad.net.transcript import Transcript
 from postroad.smtp import sasl
 from postroad.smtp.client import Answer, ClientSession, Unsolicited
 from postroad.smtp.command import Auth, Command, Ehlo, Helo, Mail, Quit, Rcpt, Rset, StartTls
@@ -61,6 +62,8 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._timeouts = timeouts
         self._observer = observer
+        self.transcript = Transcript()
+        """What was said: how the connection was opened, and the last transaction."""
         self._session = ClientSession()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Reply] | None = None
@@ -100,14 +103,14 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         # What a server says in SCRAM lets a password be guessed offline, so AUTH is shown reply by reply, masked.
         is_secret = self._session.phase is Phase.AUTH
-        if self._observer is not None and not is_secret:
-            self._observer("S", data)
+        if not is_secret:
+            self._note("S", data)
         self._session.receive(data)
         is_answered = False
         try:
             while (item := self._session.next_answer()) is not None:
-                if self._observer is not None and is_secret:
-                    self._observer("S", b"334 ***\r\n" if item.reply.is_intermediate else item.reply.encode())
+                if is_secret:
+                    self._note("S", b"334 ***\r\n" if item.reply.is_intermediate else item.reply.encode())
                 is_answered = True
                 if isinstance(item, Unsolicited):
                     self._take_unsolicited(item.reply)
@@ -204,9 +207,14 @@ class Connection(asyncio.Protocol):
         data = self._session.take_output()
         if not data or self._transport is None or self._is_lost:
             return
-        if self._observer is not None:
-            self._observer("C", _masked(data) if self._session.phase is Phase.AUTH else data)
+        phase = self._session.phase
+        self._note("C", _masked(data) if phase is Phase.AUTH else data, is_body=phase is Phase.BODY)
         self._transport.write(data)
+
+    def _note(self, who: str, octets: bytes, *, is_body: bool = False) -> None:
+        self.transcript.note(who, octets, is_body=is_body)
+        if self._observer is not None:
+            self._observer(who, octets)
 
     # Transactions ---------------------------------------------------------------------------------------------
 
@@ -225,6 +233,7 @@ class Connection(asyncio.Protocol):
             transaction.abandon(Phase.MAIL, "connection closed")
             return transaction.result()
         self.transactions += 1
+        self.transcript.begin()
         self._transaction = transaction
         self._finished = self._loop.create_future()
         transaction.start()
