@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -91,6 +92,11 @@ def test_t01_a_redirect_is_not_followed() -> None:
 def test_t01_what_is_no_small_text_is_refused(page: Page, why: str) -> None:
     with pytest.raises(HttpsError, match=why):
         fetch(page)
+
+
+def test_t01_what_was_packed_unasked_is_not_unpacked() -> None:
+    packed = gzip.compress(b"x" * 100_000)
+    assert fetch(Page(packed, headers={"Content-Encoding": "gzip"})) == packed
 
 
 def test_t01_a_server_that_says_nothing_is_waited_for_no_longer_than_told() -> None:

@@ -87,3 +87,6 @@ def test_t02_a_reload_takes_up_that_tlsa_records_are_heeded() -> None:
         told = server.run("tls", "show", "example.net", "--connect", "--json", check=False)
         assert told.returncode == 1
         assert json.loads(told.stdout)["hosts"][0]["by"] == "tlsa"
+        dns.zone[name] = {"TLSA": [own(leaf)]}
+        server.reload()
+        server.wait(lambda: len(host.taken) == 2, "delivery to the host that DNS names")

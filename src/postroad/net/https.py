@@ -72,7 +72,7 @@ class HttpsClient:
             told = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
             if told != media_type:
                 raise HttpsError(f"https://{host}{path} is not of the type {media_type}")
-            async for part in answer.aiter_bytes():
+            async for part in answer.aiter_raw():
                 content += part
                 if len(content) > most_octets:
                     raise HttpsError(f"https://{host}{path} has more than {most_octets} octets")
@@ -105,7 +105,11 @@ class HttpsClient:
             raise HttpsError(f"{host} has {why}" if found.addresses else f"{host} cannot be found: {why}")
         if self._context is None:
             self._context = client_context()
-        headers = {"Host": host if port == 443 else f"{host}:{port}", "User-Agent": "postroad"}
+        headers = {
+            "Host": host if port == 443 else f"{host}:{port}",
+            "User-Agent": "postroad",
+            "Accept-Encoding": "identity",  # a small answer could unpack to a large one
+        }
         if media_type:
             headers["Content-Type"] = media_type
         try:
