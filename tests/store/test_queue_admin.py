@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from postroad.store.queue_admin import QueueAdmin, QueueCounts
 from postroad.store.shards import shard_path
 from postroad.store.spool import Deferred, Settled, SpoolError
 from postroad.store.sqlite_spool import SqliteSpool
+from postroad.store.tally import difference
 from store.spool_conformance import WALL, attempt, message, run
 
 
@@ -35,7 +37,7 @@ def test_lists_over_all_shards_in_pages_and_filtered(tmp_path: Path) -> None:
             assert [entry.id for entry in admin.list(sender="ann3@example.org")] == [ids[3]]
             assert [entry.id for entry in admin.list(sender="<>")] == [ids[4]]
             assert len(admin.list(sender="@example.org")) == 5
-            assert admin.counts(WALL + 2) == QueueCounts(messages=6, recipients=12, due=6, damaged=0)
+            assert admin.counts(WALL + 2) == QueueCounts(messages=6, recipients=12, due=6, damaged=0, held=0)
             assert admin.show(12345) is None
         for spool in spools:
             await spool.close()
@@ -91,3 +93,36 @@ def test_needs_a_spool_but_no_server(tmp_path: Path) -> None:
         assert len(admin.list()) == 1
     with pytest.raises(SpoolError, match="no spool"):
         QueueAdmin(tmp_path / "elsewhere")
+
+
+def test_the_balance_holds_whatever_became_of_recipients(tmp_path: Path) -> None:
+    async def work() -> None:
+        spool = SqliteSpool.open(tmp_path / "spool-0.db", shard=0)
+        first = message(spool.new_id(WALL), "a@x.test", "b@x.test", "c@x.test", "d@x.test", "e@x.test")
+        a, b, c, d, _ = await spool.commit(first, WALL)
+        bounce = message(spool.new_id(WALL), "ann@x.test", sender=NULL)
+        bounce = replace(bounce, trace=replace(bounce.trace, protocol="bounce"))
+        await spool.settle([Settled(queued=a), Settled(queued=b, fate="bounced")], [(bounce, WALL)])
+        await spool.settle([Settled(queued=a), Settled(queued=c, fate="discarded")])
+        with QueueAdmin(tmp_path) as admin:
+            assert admin.remove(first.id, local="d", domain="x.test") == 1
+        await spool.settle([Settled(queued=d)])
+        held = replace(message(spool.new_id(WALL), "f@x.test", "g@x.test"), held="wait")
+        await spool.commit(held, WALL)
+        await spool.amend(message(held.id, "g@x.test", "h@x.test", "i@x.test"), WALL)
+        await spool.close()
+
+    run(work())
+    with QueueAdmin(tmp_path) as admin:
+        tally = admin.tally()
+    assert tally == {
+        "accepted": 5 + 2 + 2,
+        "generated": 1,
+        "delivered": 1,
+        "bounced": 1,
+        "dropped": 0,
+        "discarded": 1,
+        "removed": 2,
+        "waiting": 1 + 1 + 3,
+    }
+    assert difference(tally) == 0

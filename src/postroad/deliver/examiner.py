@@ -164,7 +164,7 @@ class Examiner:
 
     async def _remove(self, message: SpooledMessage) -> None:
         queued = await self._queued(message)
-        await self._ports.spool.settle([Settled(queued=one) for one in queued])
+        await self._ports.spool.settle([Settled(queued=one, fate="discarded") for one in queued])
 
     async def _refuse(self, message: SpooledMessage, said: Reply) -> None:
         if message.trace.user is None:
@@ -190,7 +190,8 @@ class Examiner:
             if action in judgement.notices
         ]
         kept = await self._ports.spool.settle(
-            [Settled(queued=verdict.queued) for verdict in judgement.verdicts], [(one, now) for one in bounces]
+            [verdict.kept for verdict in judgement.verdicts if isinstance(verdict.kept, Settled)],
+            [(one, now) for one in bounces],
         )
         self._ports.settled(message, judgement, bounces, now)
         self._ports.hand_on(kept)

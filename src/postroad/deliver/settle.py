@@ -108,7 +108,7 @@ def _verdict(
         )
         return Verdict(queued=queued, outcome=outcome, fate=Fate.DEFERRED, kept=deferred)
     fate = Fate.BOUNCED if isinstance(message.envelope.reverse_path, Address) else Fate.DROPPED
-    return Verdict(queued=queued, outcome=outcome, fate=fate, kept=Settled(queued=queued))
+    return Verdict(queued=queued, outcome=outcome, fate=fate, kept=Settled(queued=queued, fate=str(fate)))
 
 
 def _is_over(message: SpooledMessage, attempts: int, schedule: RetrySchedule, now: float) -> bool:

@@ -10,6 +10,7 @@ Used by `postroad queue` and the web pages (in a thread).
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from postroad.store.spool import Attempt, Queued, SpooledMessage, SpoolError
 from postroad.store.spool_rows import read_attempts, read_message, read_recipients, remove_empty
 from postroad.store.sqlite import DatabaseSettings, explain, is_row_fault, open_database, transaction
 from postroad.store.sqlite_spool import SCHEMA
+from postroad.store.tally import count
+from postroad.store.tally import read as read_tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,6 +177,14 @@ class QueueAdmin:
                 totals = [total + part for total, part in zip(totals, row, strict=True)]
         return QueueCounts(messages=totals[0], recipients=totals[1], due=totals[2], damaged=totals[3], held=totals[4])
 
+    def tally(self) -> dict[str, int]:
+        """Recipients that came in and what became of them, over all shards (store/tally.py)."""
+        totals: Counter[str] = Counter()
+        for _, path, connection in self._shards:
+            with _explained(path):
+                totals.update(read_tally(connection))
+        return dict(totals)
+
     def retry(self, message_id: int | None = None, *, domain: str | None = None) -> int:
         """Make recipients due at once: of that message, of that domain, or all. A message set aside as damaged
         is tried again only when named. The number of recipients."""
@@ -196,11 +207,13 @@ class QueueAdmin:
         removed = 0
         for _, path, connection in self._shards:
             with transaction(connection, path):
-                removed += connection.execute(
+                gone = connection.execute(
                     "DELETE FROM recipient WHERE message_id = :message AND (:local IS NULL OR local = :local)"
                     " AND (:domain IS NULL OR domain = :domain)",
                     {"message": message_id, "local": local, "domain": None if domain is None else domain.lower()},
                 ).rowcount
+                count(connection, {"removed": gone})
+                removed += gone
                 remove_empty(connection, (message_id,))
         return removed
 

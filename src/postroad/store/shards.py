@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from postroad.store.spool_rows import MESSAGE_COLUMNS, RECIPIENT_COLUMNS
 from postroad.store.sqlite import DatabaseSettings, FileLock, delete_database, explain, is_row_fault, open_database
 from postroad.store.sqlite_spool import SCHEMA
+from postroad.store.tally import count
 
 if TYPE_CHECKING:
     from postroad.store.sqlite_spool import SqliteSpool
@@ -109,6 +110,9 @@ class _Chunk:
         if last < 0:
             noted = ours.execute("SELECT value FROM fact WHERE name = ?", (self._mark,)).fetchone()
             last, *damaged = [0] if noted is None else map(int, noted[0].split())
+            if noted is None:
+                moved_tally = self._orphan.execute("SELECT name, value FROM tally").fetchall()
+                count(ours, dict(moved_tally))
         number, moved, size = before.next_recipient, 0, 0
         ids = self._ids_after(last)
         for message_id in ids:

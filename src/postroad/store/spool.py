@@ -105,9 +105,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """The recipient is done (delivered, bounced, or removed): its row goes; the message with its last one."""
+    """The recipient is done: its row goes; the message with its last one. `fate`: delivered, bounced, dropped or
+    discarded, as the tally counts it (store/tally.py)."""
 
     queued: Queued
+    fate: str = "delivered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from postroad.store.spool import Queued, SpooledMessage, as_queued
 from postroad.store.spool_rows import INSERT_RECIPIENTS, MESSAGE_COLUMNS, message_row, read_recipients, recipient_row
+from postroad.store.tally import count
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,11 +34,13 @@ def amend(connection: sqlite3.Connection, message: SpooledMessage, due_at: float
     staying = {one.id for one in kept}
     gone = [(one.id,) for one in before.values() if one.id not in staying]
     connection.executemany("DELETE FROM recipient WHERE id = ?", gone)
+    added = [one for one in kept if one.recipient.address not in before]
+    count(connection, {"removed": len(gone), "accepted": len(added)})
     old = [one for one in kept if one.recipient.address in before]
     connection.executemany(
         "UPDATE recipient SET due_at = ? WHERE id = ?", [(None if message.held else one.due_at, one.id) for one in old]
     )
-    INSERT_RECIPIENTS.run(connection, [recipient_row(one) for one in kept if one.recipient.address not in before])
+    INSERT_RECIPIENTS.run(connection, [recipient_row(one) for one in added])
     return kept
 
 

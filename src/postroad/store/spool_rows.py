@@ -244,11 +244,11 @@ def defer(connection: sqlite3.Connection, deferred: Sequence[Deferred], *, kept:
         connection.executemany("DELETE FROM attempt WHERE message_id = ? AND recipient_id = ? AND number <= ?", old)
 
 
-def remove_recipients(connection: sqlite3.Connection, recipients: Iterable[int], messages: Iterable[int]) -> None:
-    """Remove recipients, then those of the messages that have none left."""
+def remove_recipients(connection: sqlite3.Connection, recipients: Iterable[int]) -> int:
+    """Remove recipients; how many of them were there. `remove_empty` then removes messages that have none left."""
     numbers = _json(recipients)
-    connection.execute("DELETE FROM recipient WHERE id IN (SELECT value FROM json_each(?))", (numbers,))
-    remove_empty(connection, messages)
+    statement = "DELETE FROM recipient WHERE id IN (SELECT value FROM json_each(?))"
+    return connection.execute(statement, (numbers,)).rowcount
 
 
 def remove_empty(connection: sqlite3.Connection, messages: Iterable[int]) -> None:

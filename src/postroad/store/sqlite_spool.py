@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,12 @@ from postroad.store.spool_rows import (
     read_message,
     read_recipients,
     recipient_row,
+    remove_empty,
     remove_recipients,
     set_aside,
 )
 from postroad.store.sqlite import DatabaseSettings, FileLock, is_row_fault, open_database
+from postroad.store.tally import count
 from postroad.store.writer import Operation, Reader, Writer, WriterLimits
 
 if TYPE_CHECKING:
@@ -65,14 +67,17 @@ class SpoolLimits:
 class _SpoolOperation(Operation[Any]):
     """What one verb adds to a batch. `call` runs last in the transaction and gives the result."""
 
-    __slots__ = ("call", "deferred", "done", "emptied", "floor", "gone", "messages", "recipients")
+    __slots__ = ("call", "counts", "deferred", "done", "emptied", "floor", "gone", "messages", "recipients")
 
     def __init__(self, future: asyncio.Future[Any], size: int = _ROW_BYTES) -> None:
         super().__init__(future, size)
         self.messages: Sequence[Row] = ()
         self.recipients: Sequence[Row] = ()
         self.deferred: Sequence[Deferred] = ()
-        self.gone: Sequence[int] = ()
+        self.gone: dict[str, list[int]] = {}
+        """Rows to remove, by their fate."""
+        self.counts: dict[str, int] = {}
+        """What it adds to the tally."""
         self.emptied: Sequence[int] = ()
         self.floor = 0
         self.call: Callable[[sqlite3.Connection], Any] | None = None
@@ -194,7 +199,9 @@ class SqliteSpool:
         operation = _SpoolOperation(asyncio.get_running_loop().create_future(), size)
         settled = [outcome.queued for outcome in outcomes if isinstance(outcome, Settled)]
         operation.deferred = [outcome for outcome in outcomes if isinstance(outcome, Deferred)]
-        operation.gone = [queued.id for queued in settled]
+        for outcome in outcomes:
+            if isinstance(outcome, Settled):
+                operation.gone.setdefault(outcome.fate, []).append(outcome.queued.id)
         operation.emptied = list({queued.message_id for queued in settled})
         # Until it is written a crash would deliver again: soon is good, but a sync of its own is not worth it.
         self._add(operation, bounces, settled, lazily=not bounces)
@@ -290,6 +297,8 @@ class SqliteSpool:
                 operation.future.set_exception(SpoolError(f"message {message.id} has no recipient: nothing was kept"))
                 return
             queued += as_queued(message, due_at, number)
+            origin = "generated" if message.trace.protocol == "bounce" else "accepted"
+            operation.counts[origin] = operation.counts.get(origin, 0) + len(message.envelope.recipients)
             number += len(message.envelope.recipients)
             operation.floor = max(operation.floor, message.id)
         self._next_recipient = number
@@ -379,7 +388,8 @@ class SqliteSpool:
         messages: list[Row] = []
         recipients: list[Row] = []
         deferred: list[Deferred] = []
-        gone: list[int] = []
+        gone: dict[str, list[int]] = {}
+        counts: Counter[str] = Counter()
         emptied: list[int] = []
         calls: list[_SpoolOperation] = []
         floor = 0
@@ -388,7 +398,9 @@ class SqliteSpool:
             messages += operation.messages
             recipients += operation.recipients
             deferred += operation.deferred
-            gone += operation.gone
+            counts.update(operation.counts)
+            for fate, numbers in operation.gone.items():
+                gone.setdefault(fate, []).extend(numbers)
             emptied += operation.emptied
             if operation.floor > floor:
                 floor = operation.floor
@@ -400,8 +412,12 @@ class SqliteSpool:
         if deferred:
             limits = self._limits
             defer(connection, deferred, kept=limits.attempts_kept, reply_chars=limits.reply_chars)
+        for fate, numbers in gone.items():
+            counts[fate] += remove_recipients(connection, numbers)
         if gone:
-            remove_recipients(connection, gone, emptied)
+            remove_empty(connection, emptied)
+        if counts:
+            count(connection, counts)
         if floor:
             connection.execute("UPDATE fact SET value = max(value, ?) WHERE name = 'id_floor'", (floor,))
         for operation in calls:
