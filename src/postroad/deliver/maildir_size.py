@@ -1,7 +1,7 @@
 """How full a Maildir is, without counting it each time: the file `maildirsize` of Maildir++.
 
 Its first line says the quota (`1000000S,1000C`: octets, messages), each further line what came or went (`2048 1`).
-Other programs that know the form (Courier, Dovecot) write it too when they delete. It is counted anew where it is missing,
+Programs that know the form (Courier, Dovecot) write it too when they delete. It is counted anew where it is missing,
 damaged, long, for another quota, or where the mailbox seems full and it is not of now: what a program deletes that
 knows nothing of the file shows after RECOUNT_AFTER_S. Blocks on the disk.
 """
