@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TextIO
+from typing import Protocol
 
 from postroad.clock import Clock, SystemClock
 
@@ -56,9 +56,12 @@ EVENTS: Mapping[str, str] = {
     "return.unknown": "A report came about a message that is not remembered: nothing was learned.",
     "unsubscribe.done": "Somebody left a list: later mail of it to him is refused.",
     "unsubscribe.skipped": "A list message for several recipients got no List-Unsubscribe headers.",
+    "alias.astray": "An alias names an address that leads nowhere; the message went to the others of it.",
+    "alias.failed": "Aliases, or senders of forwarded mail, could not be read or written now.",
     "dsn.queued": "A delivery status notification to a sender was queued.",
     "spool.failed": "The spool could not keep something now: senders are told 452, nothing was lost.",
     "spool.damaged": "A stored message cannot be read; it was set aside, the rest goes on.",
+    "history.failed": "The history of messages could not be written now; it is tried again, mail goes on.",
     "facts.failed": "What was learned of addresses could not be written now; it is tried again, mail goes on.",
     "spool.adopted": "The messages of a worker that no longer exists were taken over.",
     "dkim.failed": "A key of a domain cannot be used; `error` says why, and mail leaves without its signature.",
@@ -69,6 +72,7 @@ EVENTS: Mapping[str, str] = {
     "worker.died": "A worker ended unasked; it is started again.",
     "worker.failed": "A worker could not go on; `error` says why.",
     "worker.stopped": "A worker ended in order.",
+    "log.failed": "The file of the log cannot be written: the log goes to standard error.",
     "config.reloaded": "A changed configuration is in force.",
     "config.refused": "A changed configuration has mistakes: the old one stays in force.",
     "internal.error": "A fault of Postroad's own; please report it. Whoever was served was told 4yz.",
@@ -89,7 +93,10 @@ LEVELS: Mapping[str, str] = {
     "limit.reached": "warning",
     "delivery.bounced": "warning",
     "delivery.dropped": "warning",
+    "alias.astray": "warning",
+    "alias.failed": "error",
     "facts.failed": "warning",
+    "history.failed": "warning",
     "hook.failed": "warning",
     "hook.resting": "warning",
     "dkim.failed": "error",
@@ -98,6 +105,7 @@ LEVELS: Mapping[str, str] = {
     "spool.damaged": "error",
     "worker.died": "error",
     "worker.failed": "error",
+    "log.failed": "error",
     "config.refused": "error",
     "internal.error": "error",
 }
@@ -110,13 +118,21 @@ _MAX_FRAMES = 6
 _PLAIN = re.compile(r"[^\s\"'=\\]+")
 
 
+class Stream(Protocol):
+    """Where lines go; each is handed over whole."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Log:
     """Where lines go (None: standard error, whatever it is then), which, and in what form."""
 
     threshold: int = _RANK["info"]
     as_json: bool = False
-    stream: TextIO | None = None
+    stream: Stream | None = None
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -124,7 +140,7 @@ _log = _Log()
 
 
 def configure(
-    *, level: str = "info", as_json: bool = False, stream: TextIO | None = None, clock: Clock | None = None
+    *, level: str = "info", as_json: bool = False, stream: Stream | None = None, clock: Clock | None = None
 ) -> None:
     """Set what is logged, and how: a line for people, or JSON. Lines go to standard error, or to `stream`."""
     global _log
@@ -153,7 +169,7 @@ def emit(name: str, **fields: object) -> None:
     try:
         values = {key: shown(key, value) for key, value in fields.items()}
         stamp = _stamp(_log.clock.wall())
-        line = _json_line(stamp, level, name, values) if _log.as_json else _plain_line(stamp, level, name, values)
+        line = _json_line(stamp, level, name, values) if _log.as_json else plain_line(stamp, level, name, values)
         stream = _log.stream or sys.stderr
         stream.write(line)
         stream.flush()
@@ -199,8 +215,9 @@ def _json_line(stamp: str, level: str, name: str, values: Mapping[str, object]) 
     return json.dumps({**values, "event": name, "level": level, "timestamp": stamp}, ensure_ascii=True) + "\n"
 
 
-def _plain_line(stamp: str, level: str, name: str, values: Mapping[str, object]) -> str:
-    """`time level name key=value …`; a value that could be mistaken for another field is quoted."""
+def plain_line(stamp: str, level: str, name: str, values: Mapping[str, object]) -> str:
+    """`time level name key=value …`; a value that could be mistaken for another field is quoted. `values`: as `shown`
+    gives them."""
     told = "".join([f" {key}={_quoted(value)}" for key, value in values.items()])
     return f"{stamp} {level:<7} {name}{told}\n"
 

@@ -25,5 +25,8 @@ class DiskSection:
     """Room on the disk of the state directory."""
 
     least_free_octets: int = setting(
-        100_000_000, "With less free space than this, mail is refused with 452 before anything is full.", low=0
+        100_000_000,
+        "With less free space than this, mail is refused with 452 before anything is full.",
+        low=0,
+        high=1 << 60,
     )

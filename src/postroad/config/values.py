@@ -18,6 +18,7 @@ from postroad.config.guard import (
     GreylistSection,
     RatesSection,
 )
+from postroad.config.history import HistorySection
 from postroad.config.hooks import MilterSettings, PluginSettings, RspamdSettings
 from postroad.config.mailboxes import (
     AliasSettings,
@@ -240,10 +241,17 @@ class RouteSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSection:
-    """The log, on standard error."""
+    """The log, on standard error or in a file."""
 
-    format: Literal["console", "json"] = setting("console", "A line for people, or JSON.")
+    format: Literal["console", "json"] = setting("console", "On standard error: a line for people, or JSON.")
     level: Literal["debug", "info", "warning", "error"] = setting("info", "The least level that is logged.")
+    file: str = setting(
+        "", "A file for the log, as JSON lines, instead of standard error; a relative one is in the state directory."
+    )
+    rotate_octets: int = setting(
+        100_000_000, "At that size the file is renamed, and a new one begun.", low=65_536, high=1 << 40
+    )
+    keep: int = setting(5, "How many full files are kept, `.1` the newest.", low=0, high=999)
 
 
 DEFAULT_LISTENERS = (
@@ -295,6 +303,7 @@ class Config:
     verify_first: VerifyFirstSection = field(default_factory=VerifyFirstSection)
     dkim: DkimSection = field(default_factory=DkimSection)
     dkim_key: tuple[DkimKeySettings, ...] = ()
+    history: HistorySection = field(default_factory=HistorySection)
     http: HttpSection = field(default_factory=HttpSection)
     disk: DiskSection = field(default_factory=DiskSection)
     log: LogSection = field(default_factory=LogSection)

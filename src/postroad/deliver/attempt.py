@@ -7,10 +7,11 @@ leads to (another try, a bounce) is deliver/settle.py's to judge; when to try is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from postroad.deliver.fitness import fit, rcpt_for
+from postroad.deliver.forwarding import Forwarding
 from postroad.deliver.ports import Lease, LocalDelivery, Pool, Router
 from postroad.deliver.tls_wish import as_wished, is_final, not_carried
 from postroad.meaning.classify import Kind, Meaning, classify
@@ -30,6 +31,16 @@ _DISCARDED = reply(250, "Discarded, as the configuration says", "2.0.0")
 _STORED = classify(Phase.BODY, Reply(250))
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is remembered of the connection: where it led, how it was secured, and the dialogue, in pieces."""
+
+    address: str
+    secured: str
+    dialogue: Callable[[], str]
+    """The text, made where somebody wants it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What came of an attempt for one recipient."""
@@ -46,6 +57,8 @@ class Outcome:
     """Into a mailbox here: final delivery."""
     passes_dsn_on: bool = False
     """The next host has taken over what was asked about notifications."""
+    said: Said | None = None
+    """The connection over which it was tried."""
 
     @property
     def is_delivered(self) -> bool:
@@ -88,11 +101,13 @@ class Attempter:
         *,
         local: LocalDelivery | None = None,
         returns: ReturnRoute | None = None,
+        forwarding: Forwarding | None = None,
     ) -> None:
         self._router = router
         self._pool = pool
         self._local = local
         self._returns = returns
+        self._forwarding = forwarding
 
     async def attempt(
         self, message: SpooledMessage, queued: Sequence[Queued], known: Outcomes | None = None
@@ -121,6 +136,9 @@ class Attempter:
         fresh_starts = 0
         route = as_wished(message, route)
         is_strict = message.envelope.require_tls
+        original = message.envelope.reverse_path
+        if self._forwarding is not None and self._forwarding.concerns(message, queued[0]):
+            original = await self._forwarding.sender(message)
         while pending:
             lease = await self._connection(route, is_strict=is_strict)
             if is_strict and not isinstance(lease, Outcome) and not lease.connection.capabilities.has("REQUIRETLS"):
@@ -135,7 +153,7 @@ class Attempter:
                 break
             may_be_stale = lease.connection.transactions > 0 and fresh_starts < MAX_FRESH_STARTS
             limit = _recipients_at_once(route, lease.connection)
-            sender = message.envelope.reverse_path
+            sender = original
             if self._returns is not None and self._returns.concerns(message):
                 limit = 1 if self._returns.per_recipient else limit
                 sender = self._returns.address(message, pending[0])
@@ -192,8 +210,9 @@ async def _transact(
         rcpts = [rcpt_for(one.recipient, offered) for one in batch]
         result = await connection.transact(replace(fitting.mail, reverse_path=sender), rcpts, message.body)
         is_reusable = connection.is_open
+        said = _said(connection)
         for one, decided in zip(batch, result.recipients, strict=True):
-            outcomes[one.id] = _outcome(decided, host, passes_dsn_on)
+            outcomes[one.id] = _outcome(decided, host, passes_dsn_on, said)
         if not (may_be_stale and is_stale(outcomes.values())) and any(map(is_unwelcome, outcomes.values())):
             lease.trouble()  # before the lease is given back: else it would count as a success
         return outcomes
@@ -204,7 +223,14 @@ async def _transact(
         lease.release(reusable=is_reusable)
 
 
-def _outcome(result: RecipientResult, host: str, passes_dsn_on: bool) -> Outcome:
+def _said(connection: Connection) -> Said:
+    tls = connection.tls
+    return Said(
+        connection.endpoint.address, "" if tls is None else f"{tls.version} {tls.cipher}", connection.transcript.kept()
+    )
+
+
+def _outcome(result: RecipientResult, host: str, passes_dsn_on: bool, said: Said) -> Outcome:
     detail = result.detail
     if result.reply is None and result.phase is Phase.BODY:
         detail = f"{detail or 'no reply'}, after the message was sent: it may have been taken"
@@ -215,6 +241,7 @@ def _outcome(result: RecipientResult, host: str, passes_dsn_on: bool) -> Outcome
         host=host,
         detail=detail,
         passes_dsn_on=passes_dsn_on,
+        said=said,
     )
 
 

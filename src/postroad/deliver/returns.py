@@ -44,6 +44,13 @@ class Happened(StrEnum):
     COMPLAINED = "complained"
 
 
+_EVENTS = {
+    Happened.BOUNCED: "return.bounced",
+    Happened.DELAYED: "return.delayed",
+    Happened.DELIVERED: "return.delivered",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Return:
     """What came back about one recipient of one of our messages. `at`: wall clock."""
@@ -197,7 +204,7 @@ class ReturnsDelivery:
         )
         self._ports.heard(returned)
         emit(
-            f"return.{happened}",
+            _EVENTS[happened],
             queue_id=format_queue_id(message_id),
             recipient=address,
             meaning=returned.meaning,

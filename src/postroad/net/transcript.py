@@ -7,6 +7,7 @@ keeps the text with each attempt.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 
 MAX_PIECES = 60
 MAX_PIECE_OCTETS = 1200
@@ -32,17 +33,27 @@ class Transcript:
         """A transaction begins: what the last one said is let go."""
         self._pieces = []
 
+    def kept(self) -> Callable[[], str]:
+        """What stands here now, as text once somebody asks: what is said later does not change it."""
+        opening, pieces = self._opening, self._pieces
+        # A transaction's list is its own: the next one begins another.
+        return lambda: _text(opening if pieces is opening else [*opening, *pieces])
+
     def text(self) -> str:
-        """`C: …` and `S: …`, a line each, first how the connection was opened."""
-        lines: list[str] = []
-        pieces = self._opening if self._pieces is self._opening else [*self._opening, *self._pieces]
-        for who, octets, size in pieces:
-            if not octets:
-                lines.append(f"{who}: … {size} octets of the message")
-                continue
-            cut = _CHUNK.search(octets) if who == "C" else None
-            shown = octets if cut is None else octets[: cut.end()]
-            lines += [f"{who}: {line}" for line in shown.decode("utf-8", "backslashreplace").splitlines()]
-            if len(shown) < size:
-                lines.append(f"{who}: … {size - len(shown)} octets more")
-        return "\n".join(lines)
+        """What was said so far."""
+        return self.kept()()
+
+
+def _text(pieces: Sequence[tuple[str, bytes, int]]) -> str:
+    """`C: …` and `S: …`, a line each, first how the connection was opened."""
+    lines: list[str] = []
+    for who, octets, size in pieces:
+        if not octets:
+            lines.append(f"{who}: … {size} octets of the message")
+            continue
+        cut = _CHUNK.search(octets) if who == "C" else None
+        shown = octets if cut is None else octets[: cut.end()]
+        lines += [f"{who}: {line}" for line in shown.decode("utf-8", "backslashreplace").splitlines()]
+        if len(shown) < size:
+            lines.append(f"{who}: … {size - len(shown)} octets more")
+    return "\n".join(lines)

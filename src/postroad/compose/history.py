@@ -1,0 +1,179 @@
+"""What the worker notes in the ledger: acceptances, attempts, what came back; and what is read from it again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from postroad.clock import Clock
+from postroad.config import Config
+from postroad.deliver.returns import Original, Return
+from postroad.deliver.settle import Judgement, Verdict
+from postroad.events import emit
+from postroad.message.headers import headers, unfold
+from postroad.smtp.address import NULL, Address, AddressError
+from postroad.store.behind import Behind
+from postroad.store.ledger import Accepted, Entry, Ledger, Note, Tried
+from postroad.store.spool import Deferred, SpooledMessage
+
+DAY_S = 86_400.0
+PRUNE_S = 3600.0
+MAX_HEADER_ID_CHARS = 500
+LOOKED_AT_OCTETS = 16_384
+"""Of a message, for its Message-ID."""
+
+
+def ledger_path(config: Config) -> Path:
+    """Where the history is."""
+    return Path(config.server.state_dir) / "ledger.db"
+
+
+class History:
+    """One for a worker. Notes on the event loop, writes behind it."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+        self._ledger = Ledger(ledger_path(config))
+        self.behind: Behind[Entry | _Attempted | _Came] = Behind(self._write, on_trouble=_report)
+
+    def use(self, config: Config) -> None:
+        """From now on, by this configuration."""
+        self._config = config
+
+    def accepted(self, message: SpooledMessage, *, about: int | None = None) -> None:
+        """A message is safe."""
+        if self._config.history.enabled:
+            self.behind.add(_Came(message, about))
+
+    def settled(
+        self, message: SpooledMessage, judgement: Judgement, bounces: Sequence[SpooledMessage], at: float
+    ) -> None:
+        """An attempt's outcome is durable."""
+        if not self._config.history.enabled:
+            return
+        for verdict in judgement.verdicts:
+            self.behind.add(_Attempted(message.id, verdict, at, self._config.history.dialogues))
+        for bounce in bounces:
+            self.accepted(bounce, about=message.id)
+
+    def heard(self, returned: Return) -> None:
+        """Something came back later."""
+        if self._config.history.enabled and returned.message_id is not None:
+            self.behind.add(
+                Note(
+                    message_id=returned.message_id,
+                    at=returned.at,
+                    address=returned.address,
+                    what=str(returned.happened),
+                    said=returned.said,
+                )
+            )
+
+    async def upkeep(self) -> None:
+        """Forget what is older than the configuration wants."""
+        while True:
+            before = self._clock.wall() - self._config.history.days * DAY_S
+            try:
+                await asyncio.get_running_loop().run_in_executor(None, self._ledger.prune, before)
+            except Exception as error:
+                _report(error, self.behind.dropped)
+            await asyncio.sleep(PRUNE_S)
+
+    async def original(self, message_id: int) -> Original | None:
+        """A message that left, for what comes back about it (deliver/returns.py)."""
+        await self.behind.flush()
+        story = await asyncio.get_running_loop().run_in_executor(None, self._ledger.story, message_id)
+        if story is None or not story.accepted.peer:
+            return None
+        sender = story.accepted.sender
+        try:
+            reverse_path = Address.parse(sender, smtputf8=True) if sender else NULL
+        except AddressError:
+            return None
+        recipients = [(row or 0, address) for row, address in story.accepted.recipients]
+        return Original(reverse_path=reverse_path, recipients=recipients)
+
+    async def by_header(self, message_id_header: str) -> int | None:
+        """The message with that Message-ID."""
+        return await asyncio.get_running_loop().run_in_executor(None, self._ledger.by_header, message_id_header)
+
+    async def close(self) -> None:
+        """Write what was noted last."""
+        await self.behind.flush()
+        self._ledger.close()
+
+    def _write(self, batch: Sequence[Entry | _Attempted | _Came]) -> None:
+        """In a thread: here text is made of what was only held on to."""
+        self._ledger.write([one.entry() if isinstance(one, _Attempted | _Came) else one for one in batch])
+
+
+class _Attempted:
+    """A verdict, until there is time to write it down."""
+
+    __slots__ = ("_at", "_keeps_dialogue", "_message_id", "_verdict")
+
+    def __init__(self, message_id: int, verdict: Verdict, at: float, keeps_dialogue: bool) -> None:
+        self._message_id = message_id
+        self._verdict = verdict
+        self._at = at
+        self._keeps_dialogue = keeps_dialogue
+
+    def entry(self) -> Tried:
+        outcome, queued, kept = self._verdict.outcome, self._verdict.queued, self._verdict.kept
+        said = outcome.said
+        return Tried(
+            message_id=self._message_id,
+            row=queued.id,
+            address=str(queued.recipient.address),
+            number=queued.attempts + 1,
+            at=self._at,
+            outcome=str(self._verdict.fate),
+            host=outcome.host + (f"[{said.address}]" if said is not None and said.address else ""),
+            phase=str(outcome.phase),
+            reply=str(outcome.reply) if outcome.reply is not None else outcome.detail,
+            meaning="outcome_unknown" if outcome.is_unknown else str(outcome.meaning.kind),
+            rule=outcome.meaning.rule,
+            due_at=kept.due_at if isinstance(kept, Deferred) else None,
+            secured=said.secured if said is not None else "",
+            dialogue=said.dialogue() if said is not None and self._keeps_dialogue else None,
+        )
+
+
+class _Came:
+    """A message that came, until there is time to write it down; of its body only the beginning is held."""
+
+    __slots__ = ("_about", "_envelope", "_head", "_held", "_id", "_received_at", "_size", "_trace")
+
+    def __init__(self, message: SpooledMessage, about: int | None) -> None:
+        self._id = message.id
+        self._received_at = message.received_at
+        self._envelope = message.envelope
+        self._trace = message.trace
+        self._held = message.held
+        self._size = len(message.body)
+        self._head = message.body[:LOOKED_AT_OCTETS]
+        self._about = about
+
+    def entry(self) -> Accepted:
+        trace = self._trace
+        found = next((unfold(value) for name, value in headers(self._head) if name == "message-id"), None)
+        return Accepted(
+            id=self._id,
+            at=self._received_at,
+            sender=str(self._envelope.reverse_path),
+            user=trace.user,
+            peer=trace.peer or "this server",
+            helo=trace.helo,
+            protocol=trace.protocol,
+            size=self._size,
+            header_id=None if found is None else found[:MAX_HEADER_ID_CHARS],
+            recipients=tuple((None, str(one.address)) for one in self._envelope.recipients),
+            held=self._held,
+            about=self._about,
+        )
+
+
+def _report(error: Exception, dropped: int) -> None:
+    emit("history.failed", error=str(error), dropped=dropped)

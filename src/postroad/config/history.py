@@ -1,0 +1,16 @@
+"""Settings of the history of messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from postroad.config.setting import setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistorySection:
+    """What is remembered of messages when they have left the queue, for `postroad trace`."""
+
+    enabled: bool = setting(True, "Whether messages, attempts and what came back are remembered.")
+    days: float = setting(30.0, "For how long.", low=0.01, high=3650)
+    dialogues: bool = setting(True, "Whether the dialogue of each attempt is remembered, without the message.")
