@@ -28,6 +28,8 @@ COMMANDS = {
     "suppress": ("postroad.cli.suppress", "Keep the list of those not to be mailed."),
     "forget": ("postroad.cli.forget", "Remove what verification knows of an address."),
     "queue": ("postroad.cli.queue", "Look into the queue, retry, remove."),
+    "trace": ("postroad.cli.trace", "Tell a message's whole life."),
+    "log": ("postroad.cli.log", "Read or follow the log of the server."),
     "ban": ("postroad.cli.ban", "Keep addresses, networks and accounts from the server."),
     "greylist": ("postroad.cli.greylist", "Look at who is greylisted."),
     "domain": ("postroad.cli.domain", "Set up a domain: its keys, and its records in DNS."),
