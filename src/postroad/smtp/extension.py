@@ -2,6 +2,7 @@
 
     RFC 1870 SIZE   RFC 6152 8BITMIME   RFC 3030 BINARYMIME   RFC 6531 SMTPUTF8
     RFC 3461 DSN (RET, ENVID, NOTIFY, ORCPT; RFC 6533 for its UTF-8 form)   RFC 4954 AUTH   RFC 9422 LIMITS
+    RFC 8689 REQUIRETLS   and those of `timing`: RFC 4865 FUTURERELEASE, RFC 2852 DELIVERBY, RFC 6710 MT-PRIORITY
 
 A parameter is known only where its extension was offered. Adding an extension is adding a row to `_MAIL` or `_RCPT`
 and a field to the value. Reading what we are sent refuses with a reply; reading what a server offers never fails:
@@ -17,6 +18,7 @@ from typing import Any
 
 from postroad.smtp.command import CommandError, Parameters
 from postroad.smtp.reply import Reply, reply
+from postroad.smtp.timing import By, print_date, read_by, read_date, read_interval, read_priority
 
 MAX_ENVID_CHARACTERS = 100  # RFC 3461 §4.4, as encoded
 MAX_ORCPT_CHARACTERS = 500  # RFC 3461 §4.2, as encoded
@@ -52,6 +54,16 @@ class MailParameters:
     """Decoded from xtext."""
     auth: str | None = None
     """Who submitted it, decoded from xtext; `<>` where the peer won't say (RFC 4954 §5)."""
+    hold_for: int | None = None
+    """Seconds to hold the message (RFC 4865); never together with `hold_until`."""
+    hold_until: int | None = None
+    """The moment to release it, seconds since 1970 (RFC 4865)."""
+    by: By | None = None
+    """By when it is to be delivered (RFC 2852)."""
+    mt_priority: int | None = None
+    """-9 to 9 (RFC 6710)."""
+    require_tls: bool = False
+    """Each hop is to be secured and verified (RFC 8689)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +117,22 @@ def to_parameters(wanted: MailParameters | RcptParameters) -> Parameters:
         written["ENVID"] = xtext_encode(wanted.envid)
     if wanted.auth is not None:
         written["AUTH"] = wanted.auth if wanted.auth == "<>" else xtext_encode(wanted.auth)
+    written.update(_timing_parameters(wanted))
+    if wanted.require_tls:
+        written["REQUIRETLS"] = None
+    return written
+
+
+def _timing_parameters(wanted: MailParameters) -> Parameters:
+    written: dict[str, str | None] = {}
+    if wanted.hold_for is not None:
+        written["HOLDFOR"] = str(wanted.hold_for)
+    if wanted.hold_until is not None:
+        written["HOLDUNTIL"] = print_date(wanted.hold_until)
+    if wanted.by is not None:
+        written["BY"] = str(wanted.by)
+    if wanted.mt_priority is not None:
+        written["MT-PRIORITY"] = str(wanted.mt_priority)
     return written
 
 
@@ -149,6 +177,8 @@ def _read(
     body = values.get("body")
     if body is not None and ("BINARYMIME" if body == "BINARYMIME" else "8BITMIME") not in offered:
         raise CommandError(reply(501, "This BODY is not offered here", "5.5.4"))
+    if "hold_for" in values and "hold_until" in values:
+        raise CommandError(reply(501, "HOLDFOR and HOLDUNTIL exclude each other", "5.5.4"))
     return values
 
 
@@ -242,6 +272,7 @@ def _encode_utf8_xtext(text: str) -> str:
 
 _BODY_KEYWORDS = frozenset({"8BITMIME", "BINARYMIME"})
 _DSN = frozenset({"DSN"})
+_FUTURE_RELEASE = frozenset({"FUTURERELEASE"})
 
 _MAIL: Mapping[str, tuple[frozenset[str], str, _Reader]] = {
     "SIZE": (frozenset({"SIZE"}), "size", _size),
@@ -250,6 +281,11 @@ _MAIL: Mapping[str, tuple[frozenset[str], str, _Reader]] = {
     "RET": (_DSN, "ret", _one_of(_RETURNS)),
     "ENVID": (_DSN, "envid", _envid),
     "AUTH": (frozenset({"AUTH"}), "auth", _auth),
+    "HOLDFOR": (_FUTURE_RELEASE, "hold_for", read_interval),
+    "HOLDUNTIL": (_FUTURE_RELEASE, "hold_until", read_date),
+    "BY": (frozenset({"DELIVERBY"}), "by", read_by),
+    "MT-PRIORITY": (frozenset({"MT-PRIORITY"}), "mt_priority", read_priority),
+    "REQUIRETLS": (frozenset({"REQUIRETLS"}), "require_tls", _flag),
 }
 """Keyword → EHLO keywords any of which makes it known, field, reader of the value (ValueError: malformed)."""
 

@@ -18,7 +18,7 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import assert_never
 
-from postroad.smtp import sasl
+from postroad.smtp import sasl, timing
 from postroad.smtp.command import (
     Auth,
     Bdat,
@@ -169,10 +169,15 @@ class ServerSession:
         "settings",
         "state",
         "user",
+        "wall",
     )
 
-    def __init__(self, settings: ServerSettings, *, nonce: Callable[[], str], is_tls: bool = False) -> None:
+    def __init__(
+        self, settings: ServerSettings, *, nonce: Callable[[], str], is_tls: bool = False, wall: float = 0.0
+    ) -> None:
+        """`wall`: the wall clock as the session begins; dates that are asked for are measured by it."""
         self.settings = settings
+        self.wall = wall
         self.state = State.SILENT
         self.is_tls = is_tls
         self.hello: HelloReceived | None = None
@@ -457,6 +462,8 @@ class ServerSession:
             self._refuse(_NON_ASCII)
         elif parameters.size is not None and parameters.size > settings.message_octets:
             self._refuse(_TOO_BIG)
+        elif (refusal := timing.refusal(parameters, settings, self.wall)) is not None:
+            self._refuse(refusal)
         else:
             self._pending = MailReceived(command.reverse_path, parameters)
 
@@ -488,7 +495,7 @@ class ServerSession:
             self.offered = frozenset()
             self._say(decision or Reply(250, (self.settings.hostname,)))
             return
-        lines, self.offered = offer(self.settings, self.is_tls, self.user is None)
+        lines, self.offered = offer(self.settings, self.is_tls, self.user is None, self.wall)
         self._say(_welcome(self.settings.hostname, event.name, lines))
 
     # Messages -------------------------------------------------------------------------------------------------

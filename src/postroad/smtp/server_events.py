@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from postroad.smtp.address import Address, NullPath
 from postroad.smtp.extension import MailParameters, RcptParameters
+from postroad.smtp.timing import latest_release, print_date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,14 @@ class ServerSettings:
     """Messages a session; told as LIMITS MAILMAX (RFC 9422)."""
     withheld: frozenset[str] = frozenset()
     """Extension keywords not to offer."""
+    hold_s: int = 0
+    """The longest a message is held for its sender, told as FUTURERELEASE (RFC 4865); 0: not offered."""
+    deliver_by_s: int | None = None
+    """The shortest time to return a message in, told as DELIVERBY (RFC 2852), 0 for any; None: not offered."""
+    has_priorities: bool = False
+    """Whether MT-PRIORITY is offered (RFC 6710)."""
+    has_require_tls: bool = False
+    """Whether REQUIRETLS is offered, inside TLS (RFC 8689)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +124,17 @@ Event = (
 )
 
 
+def offer(
+    settings: ServerSettings, is_tls: bool, may_authenticate: bool, wall: float = 0.0
+) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The EHLO lines in that situation, and their keywords. `wall`: the wall clock."""
+    return _offer(settings, is_tls, may_authenticate, latest_release(settings.hold_s, wall) if settings.hold_s else 0)
+
+
 @lru_cache(maxsize=64)
-def offer(settings: ServerSettings, is_tls: bool, may_authenticate: bool) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The EHLO lines in that situation, and their keywords."""
+def _offer(
+    settings: ServerSettings, is_tls: bool, may_authenticate: bool, released_by: int
+) -> tuple[tuple[str, ...], frozenset[str]]:
     lines = [
         "PIPELINING",
         f"SIZE {settings.message_octets}",
@@ -129,6 +146,14 @@ def offer(settings: ServerSettings, is_tls: bool, may_authenticate: bool) -> tup
         "DSN",
         f"LIMITS RCPTMAX={settings.recipients} MAILMAX={settings.transactions}",
     ]
+    if settings.hold_s:
+        lines.append(f"FUTURERELEASE {settings.hold_s} {print_date(released_by)}")
+    if settings.deliver_by_s is not None:
+        lines.append(f"DELIVERBY {settings.deliver_by_s}" if settings.deliver_by_s else "DELIVERBY")
+    if settings.has_priorities:
+        lines.append("MT-PRIORITY")
+    if settings.has_require_tls and is_tls:
+        lines.append("REQUIRETLS")
     if settings.has_starttls and not is_tls:
         lines.append("STARTTLS")
     if settings.auth_mechanisms and is_tls and may_authenticate:
