@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from postroad import __version__, events, metrics
+from postroad.compose.log import use_log
 from postroad.compose.server import certificate_paths, metrics_directory, needs_restart, secret_path
 from postroad.config import Config, ConfigMistake, load
 from postroad.net.hostname import machine_name
@@ -80,7 +81,7 @@ def load_config(
 
 def serve(config: Config, reload: Load, say: Callable[[str], None]) -> int:
     """Run until told to stop; returns the exit status. Raises CannotServe."""
-    events.configure(level=config.log.level, as_json=config.log.format == "json")
+    use_log(config)
     _allow_many_files(config)
     state = Path(config.server.state_dir)
     _check_user(config)

@@ -35,11 +35,15 @@ BESIDE = {
         *("library", "compose", "supervisor", "worker", "web", "app", "cli", "config"),
     },
     "config": {"compose", "worker", "web", "app", "cli"},
+    "log": {"compose", "cli"},
     "postroad": {"app", "cli"},
 }
 """What stands beside the floors, and who may use it. `postroad` is the package itself: its version and public names."""
 
-BELOW_BESIDE = {"clock": set(), "events": {"clock"}, "config": {"smtp", "events"}, "postroad": {"library", "meaning"}}
+BELOW_BESIDE: dict[str, set[str]] = {
+    **{"clock": set(), "events": {"clock"}, "config": {"smtp", "events"}, "log": set()},
+    "postroad": {"library", "meaning"},
+}
 """What those know themselves."""
 
 SPOOL = {"spool", "sqlite_spool", "memory_spool", "spool_rows", "shards", "writer", "queue_admin", "queue_ids"}
