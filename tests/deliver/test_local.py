@@ -17,8 +17,9 @@ from postroad.message.envelope import Recipient
 from postroad.smtp.address import Address
 
 
-def maildirs(root: Path, **changes: str) -> Maildirs:
-    return Maildirs(MaildirSettings(root=root, hostname="mail.example.org", **changes))
+def maildirs(root: Path, *, separator: str = "+", postmaster: str = "postmaster") -> Maildirs:
+    settings = MaildirSettings(root=root, hostname="mail.example.org", separator=separator, postmaster=postmaster)
+    return Maildirs(settings)
 
 
 def files(root: Path) -> list[str]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from postroad.config.mailboxes import BUILT_IN
+from postroad.config.values import Config
 from postroad.smtp.address import Address, AddressError, to_a_labels
 
-if TYPE_CHECKING:
-    from postroad.config.judge import Complain
-    from postroad.config.values import Config
+Complain = Callable[..., None]
 
 MAX_SHOWN = 5
 """Names of one circle that are told."""

@@ -70,7 +70,9 @@ class Srs:
             return Address(self._zero(now, "", _name(sender).name), self.domain)
         return Address(self._written(sender, now), self.domain)
 
-    def reverse(self, address: Address, now: float) -> Address | SrsName | SrsFault:
+    def reverse(
+        self, address: Address, now: float, *, max_age_days: int = MAX_AGE_DAYS
+    ) -> Address | SrsName | SrsFault:
         """Whom a bounce to that address is for. `now`: wall clock."""
         local = address.local
         if _SRS1.match(local):
@@ -84,7 +86,7 @@ class Srs:
         if not hmac.compare_digest(digest.lower().encode(), self._digest(day, domain, user).encode()):
             return SrsFault.FORGED
         age = (_today(now) - _number(day)) % _DAYS
-        if age > MAX_AGE_DAYS and age != _DAYS - 1:  # made by a clock that is a day ahead
+        if age > max_age_days and age != _DAYS - 1:  # made by a clock that is a day ahead
             return SrsFault.EXPIRED
         if not domain:
             return SrsName(user.lower()) if _NAME.fullmatch(user.lower()) else SrsFault.FORGED

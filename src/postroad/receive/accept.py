@@ -1,7 +1,7 @@
 """From a message received to a message kept: the only place that may say 250 to the end of data.
 
-Adds the trace header, and at submission what a message must have; then commits to the spool. The 250 leaves only
-after the commit is durable; the recipients are then handed on for delivery (`on_committed`).
+Adds the trace header, and at submission what a message must have; follows aliases; then commits to the spool. The 250
+leaves only after the commit is durable; the recipients are then handed on for delivery (`on_committed`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from postroad.smtp.server import OK
 from postroad.smtp.server_events import MessageReceived, RcptReceived
 from postroad.store.spool import Queued, Spool, SpooledMessage, SpoolError, Trace
 
+Expand = Callable[[Sequence[Recipient]], "tuple[Recipient, ...] | None"]
+"""Recipients → those who get the message, each once; None: too many."""
+
+_TOO_MANY = reply(452, "The aliases of these recipients lead to too many: send to fewer at a time", "4.5.3")
 _NO_STORAGE = reply(452, "Insufficient system storage: try again later", "4.3.1")
 
 
@@ -41,15 +45,17 @@ class Acceptor:
         lifetime_s: float,
         on_committed: Callable[[Sequence[Queued]], None],
         on_accepted: Callable[[SpooledMessage], None] = _nothing,
+        expand: Expand | None = None,
     ) -> None:
         """`on_committed` gets the recipients to deliver, `on_accepted` the message for the record; both once it is
-        durable."""
+        durable. `expand`: who gets a message in place of local addresses that stand for others; None: nobody else."""
         self.hostname = hostname
         self.lifetime_s = lifetime_s
         self._spool = spool
         self._clock = clock
         self._on_committed = on_committed
         self._on_accepted = on_accepted
+        self._expand = expand
 
     def accept(
         self, caller: Caller, event: MessageReceived, amended: Amended | None = None
@@ -61,7 +67,10 @@ class Acceptor:
         if amended is not None and amended.is_discarded:
             emit("message.discarded", queue_id=queue_id, peer=caller.peer, user=caller.user)
             return Reply(250, (f"OK taken as {queue_id}",), OK.enhanced)
-        message = self._message(message_id, queue_id, caller, event, now)
+        made = self._message(message_id, queue_id, caller, event, now)
+        if made is None:
+            return _TOO_MANY
+        message = made
         if amended is not None:
             message = replace(message, body=amended.above + message.body, held=amended.hold)
         answered: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
@@ -96,12 +105,19 @@ class Acceptor:
 
     def _message(
         self, message_id: int, queue_id: str, caller: Caller, event: MessageReceived, now: float
-    ) -> SpooledMessage:
+    ) -> SpooledMessage | None:
+        """The message as it is kept; None: its aliases lead to too many."""
         body = event.body
         if caller.role.is_submission:
             body = fix_submission(body, now=now, message_id=f"{queue_id}@{self.hostname}")
         envelope = to_envelope(event, self.hostname, body)
         recipients = envelope.recipients
+        if self._expand is not None:
+            expanded = self._expand(recipients)
+            if expanded is None:
+                return None
+            if expanded != recipients:
+                envelope = replace(envelope, recipients=expanded)
         trace = received_header(
             hello=caller.hello,
             peer=caller.peer,
