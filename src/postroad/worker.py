@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from postroad.clock import SystemClock
-from postroad.compose import authentication, hooks, mailboxes, receiving, returns, sending, server, signing
+from postroad.compose import authentication, hooks, receiving, returns, sending, server, signing
 from postroad.compose.guard import GuardHouse
+from postroad.compose.mailbox_house import MailboxHouse
 from postroad.compose.tls_policy import ReportSending, TlsHouse
 from postroad.config import Config, ConfigMistake
 from postroad.deliver.attempt import Attempter
 from postroad.deliver.examiner import PENDING, Examiner, ExaminerPorts, ExaminerSettings
-from postroad.deliver.local import LocalMaildirs
 from postroad.deliver.settle import Judgement
 from postroad.deliver.worker import Deliverer, DelivererSettings, Surroundings
 from postroad.events import configure, emit, watch
@@ -113,6 +113,9 @@ class Worker:
         with ThreadPoolExecutor(8, "mailbox") as self._mailbox_threads, ThreadPoolExecutor(2, "auth") as auth_threads:
             self._accounts = SqliteAccounts(state / "accounts.db")
             self._secret = server.secret_path(config).read_bytes()
+            self._mailbox_house = MailboxHouse(
+                config, self._clock, self._accounts, secret=self._secret, in_thread=self._in_mailbox_thread
+            )
             self._guard_house = GuardHouse(
                 config,
                 secret=self._secret,
@@ -175,6 +178,7 @@ class Worker:
                 await self._facts.close()
                 await self._tls.close()
                 self._signer.close()
+                self._mailbox_house.close()
                 self._accounts.close()
 
     async def _open_spool(self, directory: Path) -> SqliteSpool:
@@ -215,10 +219,9 @@ class Worker:
         attempter = Attempter(
             router,
             pool,
-            local=LocalMaildirs(
-                mailboxes.maildirs(config), mailboxes.delivered_here(config).__contains__, self._in_mailbox_thread
-            ),
+            local=self._mailbox_house.local,
             returns=returns.return_route(config, self._secret),
+            forwarding=self._mailbox_house.forwarding(),
         )
         return resolver, pool, attempter
 
@@ -275,9 +278,10 @@ class Worker:
             lifetime_s=config.delivery.lifetime_s,
             on_committed=self._hand_on,
             on_accepted=self._accepted,
+            expand=self._mailbox_house.expand,
         )
         contexts = server.tls_contexts(config)
-        local = mailboxes.local_domains(config, self._accounts)
+        local = self._mailbox_house.directory
         router = sending.router(config, self._resolver, self._rng)
         asking = self._facts.asking(config, self._resolver, router, self._rng)
         of_users = self._facts.checks(self._secret, local.is_local, asking)
@@ -289,6 +293,7 @@ class Worker:
                 checks=Checks(mail=(self._disk.mail,))
                 + guard.before(role)
                 + receiving.checks(config, listener, local)
+                + self._mailbox_house.checks()
                 + (of_users if role.is_submission else Checks())
                 + authentication.checks(config, role, lambda: self._resolver, self._clock.wall)
                 + hooks.checks(self._scanners, config.server.hostname, listener.role)
@@ -341,6 +346,7 @@ class Worker:
             self._facts.behind.run,
             self._facts.upkeep,
             self._keep_keys,
+            self._mailbox_house.run,
             self._notices.run,
             self._examiner.run,
             self._guard_house.guard.run,
@@ -391,11 +397,13 @@ class Worker:
             self._guard_house.use(loaded)
             scanners = self._scanners = hooks.scanners(loaded, self._clock.monotonic)
             self._signer.use(loaded)
+            self._mailbox_house.use(loaded)
             stations = self._make_stations(loaded)
         except (TlsError, PluginError, OSError) as error:
             self._scanners = before
             self._guard_house.use(self._config)
             self._signer.use(self._config)
+            self._mailbox_house.use(self._config)
             emit("config.refused", mistake=str(error))
             return
         self._config = loaded
