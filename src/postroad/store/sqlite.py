@@ -170,7 +170,7 @@ def _checked_version(connection: sqlite3.Connection, path: Path, schema: str, ou
             f"{path} has {schema} schema version {version}, written by a newer Postroad; this one knows up to {newest}:"
             " run the newer version or restore an older copy; the file was left as it is"
         )
-    return version
+    return int(version)
 
 
 def _migrations(schema: str) -> list[str]:
