@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import os
 import signal
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import IO
 
 from postroad.message.envelope import format_queue_id
 from postroad.message.headers import delivered_to_header, return_path_header
@@ -21,8 +23,6 @@ from postroad.smtp.reply import Reply, reply
 from postroad.store.spool import Queued, SpooledMessage
 
 MAX_TOLD_CHARS = 200
-LINGER_S = 1.0
-"""How long the rest of its output is waited for once it has ended."""
 _BLOCK = 65_536
 _KEPT_OCTETS = 4096
 """The end of what was printed."""
@@ -76,47 +76,50 @@ class CommandDelivery:
         address = queued.recipient.address
         content = return_path_header(message.envelope.reverse_path) + delivered_to_header(address) + message.body
         async with self._room:
+            # A file, and a pipe of our own: a program may read nothing, or leave others who hold its output open.
+            given = await asyncio.to_thread(_file_of, content)
+            reading, writing = os.pipe()
             try:
                 process = await asyncio.create_subprocess_exec(
                     *settings.argv,
-                    stdin=asyncio.subprocess.PIPE,
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=asyncio.subprocess.STDOUT,
+                    stdin=given,
+                    stdout=writing,
+                    stderr=writing,
                     env={**settings.environment, **self._envelope(message, address)},
                     cwd="/",
                     start_new_session=True,
                 )
             except (OSError, ValueError) as error:
+                os.close(reading)
                 why = (error.strerror or "").lower() if isinstance(error, OSError) else "its arguments cannot be passed"
                 return reply(451, f"{self._name} cannot be started: {why}", "4.3.5")
-            try:
-                return await self._follow(process, content)
             finally:
+                os.close(writing)
+                given.close()
+            printed = _Printed(reading, settings.output_octets)
+            try:
+                return await self._follow(process, printed)
+            finally:
+                printed.close()
                 _kill_group(process)
                 await process.wait()
 
-    async def _follow(self, process: asyncio.subprocess.Process, content: bytes) -> Reply:
+    async def _follow(self, process: asyncio.subprocess.Process, printed: _Printed) -> Reply:
         settings = self._settings
-        feeding = asyncio.create_task(_feed(process, content))
-        printing = asyncio.create_task(_printed(process, settings.output_octets))
         ending = asyncio.create_task(process.wait())
+        too_much = asyncio.create_task(printed.overflow.wait())
         try:
             async with asyncio.timeout(settings.timeout_s):
-                await asyncio.wait({printing, ending}, return_when=asyncio.FIRST_COMPLETED)
-                if not printing.done() or printing.result() is not None:
-                    await ending
-                    # What it started may keep the output open; it has answered all the same.
-                    await asyncio.wait({printing}, timeout=LINGER_S)
+                await asyncio.wait({ending, too_much}, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
             return reply(451, f"{self._name} had not ended after {settings.timeout_s:g} seconds", "4.3.0")
         finally:
-            for task in (feeding, printing, ending):
-                task.cancel()
-            await asyncio.gather(feeding, printing, ending, return_exceptions=True)
-        printed = b"" if printing.cancelled() else printing.result()
-        if printed is None:
+            too_much.cancel()
+            ending.cancel()
+        if printed.overflow.is_set():
             return reply(451, f"{self._name} printed more than {settings.output_octets} octets", "4.3.0")
-        return self._answer(ending.result(), printed)
+        printed.read()
+        return self._answer(ending.result(), bytes(printed.end))
 
     def _answer(self, status: int, printed: bytes) -> Reply:
         if status == 0:
@@ -159,27 +162,46 @@ def _original(message: SpooledMessage, address: Address) -> str:
     return str(address)
 
 
-async def _feed(process: asyncio.subprocess.Process, content: bytes) -> None:
-    """Write the message; a program may end without reading it all."""
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        for start in range(0, len(content), _BLOCK):
-            process.stdin.write(content[start : start + _BLOCK])
-            await process.stdin.drain()
-        process.stdin.close()
-        await process.stdin.wait_closed()
+def _file_of(content: bytes) -> IO[bytes]:
+    """A file without a name, to be read from its beginning."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.write(content)
+    file.seek(0)
+    return file
 
 
-async def _printed(process: asyncio.subprocess.Process, most: int) -> bytes | None:
-    """The end of what it prints until it closes its output; None: more than it may."""
-    assert process.stdout is not None
-    kept, count = b"", 0
-    while piece := await process.stdout.read(_BLOCK):
-        count += len(piece)
-        if count > most:
-            return None
-        kept = (kept + piece)[-_KEPT_OCTETS:]
-    return kept
+class _Printed:
+    """What a program prints: `end` is the last of it; `overflow` is set once it is more than it may."""
+
+    def __init__(self, descriptor: int, most: int) -> None:
+        os.set_blocking(descriptor, False)
+        self.overflow = asyncio.Event()
+        self.end = bytearray()
+        self._descriptor = descriptor
+        self._left = most
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(descriptor, self.read)
+
+    def read(self) -> None:
+        """Take what is there now."""
+        while not self.overflow.is_set():
+            try:
+                piece = os.read(self._descriptor, _BLOCK)
+            except BlockingIOError:
+                return
+            if not piece:
+                break
+            self._left -= len(piece)
+            self.end += piece
+            del self.end[:-_KEPT_OCTETS]
+            if self._left < 0:
+                self.overflow.set()
+        self._loop.remove_reader(self._descriptor)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
 
 
 def _kill_group(process: asyncio.subprocess.Process) -> None:
