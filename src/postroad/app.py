@@ -12,17 +12,20 @@ import pwd
 import resource
 import secrets
 import socket
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from postroad import __version__, events, metrics
 from postroad.compose.log import use_log
 from postroad.compose.server import certificate_paths, metrics_directory, needs_restart, secret_path
 from postroad.config import Config, ConfigMistake, load
 from postroad.net.hostname import machine_name
+from postroad.net.inherited import bound_to, hand_on, notify, take_inherited
 from postroad.net.listen import ListenError, bind, show
 from postroad.net.tls import TlsError, make_self_signed, server_context
 from postroad.store.accounts import AccountError, SqliteAccounts
@@ -136,19 +139,40 @@ def _serve_alone(config: Config, reload: Load, say: Callable[[str], None], lock:
                 return run_web(current, reload, assignment)
             return run_worker(current, reload, assignment)
 
-        return Supervisor(
+        supervisor = Supervisor(
             work=work,
             sockets=sockets,
             drain_s=config.server.drain_s,
             on_ready=ready,
             on_end=partial(metrics.gone, metrics_directory(config)),
-        ).run()
+            tell=partial(notify, dict(os.environ)),
+            may_give_way=lambda: _is_usable(reload()),
+            watchdog_s=int(os.environ.get("WATCHDOG_USEC", "0") or 0) / 3e6,
+        )
+        status = supervisor.run()
+        if supervisor.is_giving_way and not status:
+            _give_way([bound for row in sockets for bound in row])
+        return status
     finally:
         for row in sockets:
             for bound in row:
                 bound.close()
         if password is not None and not is_shown:
             _forget_account(config, state)
+
+
+def _is_usable(loaded: Config | list[ConfigMistake]) -> bool:
+    """Whether a server could start with this; what is wrong is told to the log."""
+    for mistake in loaded if isinstance(loaded, list) else ():
+        events.emit("config.refused", mistake=str(mistake))
+    return isinstance(loaded, Config)
+
+
+def _give_way(sockets: Sequence[socket.socket]) -> NoReturn:
+    """Become the program as it is now on the disk, with the same arguments, process id and sockets: clients that
+    connect meanwhile wait in the sockets' queues, and signals until the new one takes them."""
+    events.emit("worker.giving_way", pid=os.getpid())
+    os.execve(sys.executable, sys.orig_argv, {**os.environ, **hand_on(sockets)})  # noqa: S606 - our own command line
 
 
 def _where_it_serves(config: Config, rows: Sequence[Sequence[socket.socket]], password: str | None) -> list[str]:
@@ -180,21 +204,31 @@ def _bind(config: Config) -> list[list[socket.socket]]:
     """One socket for each worker and listener, then that of the web listener; a port 0 is chosen once and shared by
     all workers."""
     workers = config.server.workers
+    inherited = take_inherited(os.environ, os.getpid())
     rows: list[list[socket.socket]] = []
+
+    def made(address: str, port: int, index: int, *, shared: bool) -> socket.socket:
+        there = bound_to(inherited, address, port)
+        # Fewer than there are workers: several of them accept on one.
+        return there[index % len(there)].dup() if there else bind(address, port, shared=shared)
+
     try:
         for index in range(workers):
             row: list[socket.socket] = []
             rows.append(row)
             for place, listener in enumerate(config.listener):
                 port = listener.port or (rows[0][place].getsockname()[1] if index else 0)
-                row.append(bind(listener.address, port, shared=workers > 1))
+                row.append(made(listener.address, port, index, shared=workers > 1))
         if config.http.enabled:
-            rows.append([bind(config.http.address, config.http.port, shared=False)])
+            rows.append([made(config.http.address, config.http.port, 0, shared=False)])
     except ListenError as error:
         for row in rows:
             for bound in row:
                 bound.close()
         raise CannotServe(str(error)) from None
+    finally:
+        for one in inherited:
+            one.close()
     return rows
 
 

@@ -71,6 +71,7 @@ EVENTS: Mapping[str, str] = {
     "worker.serving": "A worker accepts connections.",
     "worker.died": "A worker ended unasked; it is started again.",
     "worker.failed": "A worker could not go on; `error` says why.",
+    "worker.giving_way": "The supervisor drained, and becomes the program as it is now on the disk.",
     "worker.stopped": "A worker ended in order.",
     "log.failed": "The file of the log cannot be written: the log goes to standard error.",
     "config.reloaded": "A changed configuration is in force.",

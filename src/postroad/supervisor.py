@@ -2,7 +2,8 @@
 
 Single-threaded and without an event loop, so that it may fork at any time. It holds the listening sockets: a worker
 that dies is started again (with growing pauses) and finds its backlog as it was. SIGTERM and SIGINT drain, SIGHUP
-reloads, and when the supervisor itself is killed the workers notice by their end of a pipe, drain and leave.
+reloads, SIGUSR2 drains and gives way to a new version of the program, which takes the sockets over; and when the
+supervisor itself is killed the workers notice by their end of a pipe, drain and leave.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from postroad.events import emit
 EXIT_CANNOT_START = 78
 """A worker's exit status for what starting it again will not mend."""
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,14 @@ class Supervisor:
     on_ready: Callable[[], None]
     on_end: Callable[[int], None] = lambda pid: None
     """Told the process id of each child that has ended."""
+    tell: Callable[[str], None] = lambda state: None
+    """Told how things stand, as systemd wants to hear it: READY=1, STOPPING=1, RELOADING=1, WATCHDOG=1."""
+    watchdog_s: float = 0.0
+    """How often WATCHDOG=1 is told while every worker is there; 0: never."""
+    may_give_way: Callable[[], bool] = lambda: True
+    """Whether the next version could start, so far as that can be seen."""
+    is_giving_way: bool = False
+    """SIGUSR2 came: `run` has returned with the sockets still open, for the next version of the program."""
     _workers: list[_Worker] = field(default_factory=list)
     _lifeline: tuple[int, int] = (-1, -1)
     _ready: tuple[int, int] = (-1, -1)
@@ -72,7 +81,9 @@ class Supervisor:
         status = self._await_ready()
         if status is None:
             self.on_ready()
+            self.tell("READY=1")
             status = self._watch()
+        self.tell("STOPPING=1" if not self.is_giving_way else f"RELOADING=1\nMONOTONIC_USEC={_microseconds()}")
         return self._stop(status)
 
     def _start(self, worker: _Worker) -> None:
@@ -119,6 +130,8 @@ class Supervisor:
                     return status
             elif taken.si_signo == signal.SIGHUP:
                 self._is_reload_due = True  # a worker that does not serve yet could not take it
+            elif taken.si_signo == signal.SIGUSR2:
+                continue  # it has only just come up
             else:
                 return 0
         return None
@@ -126,9 +139,13 @@ class Supervisor:
     def _watch(self) -> int:
         if self._is_reload_due:
             self._signal(signal.SIGHUP)
+        alive_at = time.monotonic()
         while True:
             taken = signal.sigtimedwait(_SIGNALS, 0.5)
             now = time.monotonic()
+            if self.watchdog_s and now >= alive_at and all(worker.pid for worker in self._workers):
+                alive_at = now + self.watchdog_s
+                self.tell("WATCHDOG=1")
             for worker in self._workers:
                 if not worker.pid and now >= worker.restart_at:
                     self._start(worker)
@@ -139,8 +156,13 @@ class Supervisor:
                 if status is not None:
                     return status
             elif taken.si_signo == signal.SIGHUP:
+                self.tell(f"RELOADING=1\nMONOTONIC_USEC={_microseconds()}")
                 self._signal(signal.SIGHUP)
-            else:
+                self.tell("READY=1")
+            elif taken.si_signo != signal.SIGUSR2:
+                return 0
+            elif self.may_give_way():
+                self.is_giving_way = True
                 return 0
 
     def _reap(self, *, may_restart: bool) -> int | None:
@@ -187,3 +209,7 @@ class Supervisor:
             if worker.pid and os.waitpid(worker.pid, os.WNOHANG)[0]:
                 emit("worker.stopped", worker=worker.index, pid=worker.pid)
                 worker.pid = 0
+
+
+def _microseconds() -> int:
+    return time.monotonic_ns() // 1000

@@ -34,6 +34,7 @@ COMMANDS = {
     "greylist": ("postroad.cli.greylist", "Look at who is greylisted."),
     "domain": ("postroad.cli.domain", "Set up a domain: its keys, and its records in DNS."),
     "tls": ("postroad.cli.tls", "Show what domains ask of TLS, and what came of it."),
+    "health": ("postroad.cli.health", "Ask the running server whether it is well."),
     "backup": ("postroad.cli.backup", "Copy everything, while the server runs."),
     "restore": ("postroad.cli.restore", "Put a backup into an empty directory."),
     "check": ("postroad.cli.check", "Inspect the state directory, and repair it."),
