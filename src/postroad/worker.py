@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from postroad.clock import SystemClock
-from postroad.compose import authentication, hooks, receiving, returns, sending, server, signing
+from postroad.compose import authentication, hooks, queueing, receiving, returns, sending, server, signing
 from postroad.compose.guard import GuardHouse
 from postroad.compose.mailbox_house import MailboxHouse
 from postroad.compose.tls_policy import ReportSending, TlsHouse
@@ -283,6 +283,7 @@ class Worker:
         contexts = server.tls_contexts(config)
         local = self._mailbox_house.directory
         router = sending.router(config, self._resolver, self._rng)
+            priorities=queueing.priorities(config),
         asking = self._facts.asking(config, self._resolver, router, self._rng)
         of_users = self._facts.checks(self._secret, local.is_local, asking)
         guard = self._guard_house.guard

@@ -15,7 +15,7 @@ from postroad.smtp.server_events import ServerSettings
 def server_settings(config: Config, listener: ListenerSettings) -> ServerSettings:
     """What a listener offers and how much it bears."""
     role = Role(listener.role)
-    limits = config.limits
+    limits, queueing = config.limits, config.queueing
     return ServerSettings(
         hostname=config.server.hostname,
         auth_mechanisms=config.auth.mechanisms if role.is_submission else (),
@@ -29,6 +29,10 @@ def server_settings(config: Config, listener: ListenerSettings) -> ServerSetting
         errors=limits.errors,
         idle_commands=limits.idle_commands,
         transactions=limits.transactions,
+        hold_s=queueing.hold_s if role.is_submission else 0,
+        deliver_by_s=queueing.deliver_by_least_s if queueing.deliver_by else None,
+        has_priorities=queueing.priorities,
+        has_require_tls=queueing.require_tls,
     )
 
 

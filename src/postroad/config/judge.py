@@ -10,6 +10,8 @@ from typing import Protocol
 from postroad.config.judge_authentication import judge_authentication
 from postroad.config.judge_guard import judge_guard
 from postroad.config.judge_mailboxes import judge_mailboxes
+from postroad.config.judge_queueing import judge_queueing
+from postroad.config.judge_shaping import judge_shaping
 from postroad.config.judge_signing import judge_signing
 from postroad.config.judge_tls_policy import judge_tls_policy
 from postroad.config.places import is_ip as is_ip
@@ -39,6 +41,8 @@ def judge(config: Config, complain: Complain) -> None:
     judge_authentication(config, complain)
     judge_tls_policy(config, complain)
     judge_signing(config, complain)
+    judge_shaping(config, complain)
+    judge_queueing(config, complain)
 
 
 def _judge_names(config: Config, complain: Complain) -> None:

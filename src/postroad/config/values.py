@@ -30,6 +30,7 @@ from postroad.config.mailboxes import (
     WebhookSettings,
 )
 from postroad.config.operating import DiskSection, HttpSection
+from postroad.config.queueing import QueueingSection, SenderSettings
 from postroad.config.returns import ReturnsSection, SuppressionSection, UnsubscribeSection, VerifyFirstSection
 from postroad.config.setting import setting
 from postroad.config.signing import DkimKeySettings, DkimSection
@@ -290,6 +291,8 @@ class Config:
     dns: DnsSection = field(default_factory=DnsSection)
     delivery: DeliverySection = field(default_factory=DeliverySection)
     outgoing_timeouts: OutgoingTimeoutsSection = field(default_factory=OutgoingTimeoutsSection)
+    queueing: QueueingSection = field(default_factory=QueueingSection)
+    sender: tuple[SenderSettings, ...] = ()
     route: tuple[RouteSettings, ...] = ()
     mta_sts: MtaStsSection = field(default_factory=MtaStsSection)
     dane: DaneSection = field(default_factory=DaneSection)

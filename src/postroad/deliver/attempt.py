@@ -7,6 +7,7 @@ leads to (another try, a bounce) is deliver/settle.py's to judge; when to try is
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -57,6 +58,8 @@ class Outcome:
     """Into a mailbox here: final delivery."""
     passes_dsn_on: bool = False
     """The next host has taken over what was asked about notifications."""
+    passes_deadline_on: bool = False
+    """The next host has taken over the time to deliver by (RFC 2852)."""
     said: Said | None = None
     """The connection over which it was tried."""
 
@@ -102,12 +105,15 @@ class Attempter:
         local: LocalDelivery | None = None,
         returns: ReturnRoute | None = None,
         forwarding: Forwarding | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        """`wall`: the wall clock, by which the time that is left for a delivery is told to hosts."""
         self._router = router
         self._pool = pool
         self._local = local
         self._returns = returns
         self._forwarding = forwarding
+        self._wall = wall
 
     async def attempt(
         self, message: SpooledMessage, queued: Sequence[Queued], known: Outcomes | None = None
@@ -158,7 +164,7 @@ class Attempter:
                 limit = 1 if self._returns.per_recipient else limit
                 sender = self._returns.address(message, pending[0])
             batch, rest = pending[:limit], pending[limit:]
-            found = await _transact(message, batch, lease, sender, may_be_stale=may_be_stale)
+            found = await _transact(message, batch, lease, sender, self._wall(), may_be_stale=may_be_stale)
             if may_be_stale and is_stale(found.values()):
                 # The host closed an idle connection while we began to use it: that says nothing of the message.
                 fresh_starts += 1
@@ -188,7 +194,13 @@ def _recipients_at_once(route: Route, connection: Connection) -> int:
 
 
 async def _transact(
-    message: SpooledMessage, batch: Sequence[Queued], lease: Lease, sender: Address | NullPath, *, may_be_stale: bool
+    message: SpooledMessage,
+    batch: Sequence[Queued],
+    lease: Lease,
+    sender: Address | NullPath,
+    now: float,
+    *,
+    may_be_stale: bool,
 ) -> Outcomes:
     """One transaction on a leased connection, which is given back whatever happens."""
     connection = lease.connection
@@ -197,7 +209,7 @@ async def _transact(
     outcomes: Outcomes = {}
     is_reusable = False
     try:
-        fitting = fit(message.envelope, message.body, [one.recipient for one in batch], offered)
+        fitting = fit(message.envelope, message.body, [one.recipient for one in batch], offered, now)
         if fitting.refused:
             for one, refusal in zip(batch, fitting.refused, strict=True):
                 if refusal is not None:
@@ -206,13 +218,13 @@ async def _transact(
         if fitting.mail is None or not batch:
             is_reusable = connection.is_open
             return outcomes
-        passes_dsn_on = offered.has("DSN")
+        passes_on = (offered.has("DSN"), offered.has("DELIVERBY"))
         rcpts = [rcpt_for(one.recipient, offered) for one in batch]
         result = await connection.transact(replace(fitting.mail, reverse_path=sender), rcpts, message.body)
         is_reusable = connection.is_open
         said = _said(connection)
         for one, decided in zip(batch, result.recipients, strict=True):
-            outcomes[one.id] = _outcome(decided, host, passes_dsn_on, said)
+            outcomes[one.id] = _outcome(decided, host, passes_on, said)
         if not (may_be_stale and is_stale(outcomes.values())) and any(map(is_unwelcome, outcomes.values())):
             lease.trouble()  # before the lease is given back: else it would count as a success
         return outcomes
@@ -230,7 +242,8 @@ def _said(connection: Connection) -> Said:
     )
 
 
-def _outcome(result: RecipientResult, host: str, passes_dsn_on: bool, said: Said) -> Outcome:
+def _outcome(result: RecipientResult, host: str, passes_on: tuple[bool, bool], said: Said) -> Outcome:
+    passes_dsn_on, passes_deadline_on = passes_on
     detail = result.detail
     if result.reply is None and result.phase is Phase.BODY:
         detail = f"{detail or 'no reply'}, after the message was sent: it may have been taken"
@@ -241,6 +254,7 @@ def _outcome(result: RecipientResult, host: str, passes_dsn_on: bool, said: Said
         host=host,
         detail=detail,
         passes_dsn_on=passes_dsn_on,
+        passes_deadline_on=passes_deadline_on,
         said=said,
     )
 
@@ -282,6 +296,12 @@ def _unconnected(failure: ConnectFailure) -> Outcome:
 def failed_inside(detail: str) -> Outcome:
     """The outcome of an attempt that a fault of our own ended: tried again, nobody is blamed."""
     return Outcome(meaning=classify(Phase.CONNECT, None), phase=Phase.CONNECT, reply=None, detail=detail)
+
+
+def given_back(words: str) -> Outcome:
+    """The outcome of a message that an operator gives back to its sender: nobody refused it. `words`: his, or none."""
+    said = f"The operator of this server has given the message back{': ' if words else ''}{words}"
+    return _refused_here(reply(554, said, "5.0.0"))
 
 
 def is_odd(outcome: Outcome) -> bool:

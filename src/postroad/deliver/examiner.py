@@ -156,7 +156,9 @@ class Examiner:
                 changed = _changed(message, found)
                 if not found.hold:
                     changed = await self._ports.finish(changed)
-                queued = await self._ports.spool.amend(changed, self._ports.clock.wall())
+                queued = await self._ports.spool.amend(
+                    changed, max(self._ports.clock.wall(), changed.envelope.release_at or 0.0)
+                )
                 if not found.hold:
                     self._ports.hand_on(queued)
                 emit("message.examined", queue_id=queue_id, result="held" if found.hold else "passed", hold=found.hold)

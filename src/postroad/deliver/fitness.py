@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from postroad.message.envelope import BodyType, Envelope, Recipient
+from postroad.message.envelope import BodyType, ByMode, DeliverBy, Envelope, Recipient
 from postroad.message.headers import header_section
 from postroad.smtp.address import Address
 from postroad.smtp.command import Mail, Parameters, Rcpt
 from postroad.smtp.extension import Capabilities, MailParameters, RcptParameters, to_parameters
 from postroad.smtp.reply import Reply, reply
+from postroad.smtp.timing import MAX_INTERVAL_S, By
 
 MAX_TEXT_LINE = 998  # RFC 5322 §2.1.1, without CRLF
 
@@ -25,6 +26,8 @@ _SENDER_UTF8 = reply(553, "The sender's address needs SMTPUTF8, which the next h
 _RECIPIENT_UTF8 = reply(553, "This address needs SMTPUTF8, which the next host does not offer", "5.6.7")
 _HEADER_UTF8 = reply(554, "The headers need SMTPUTF8, which the next host does not offer", "5.6.9")
 _REQUIRETLS = reply(550, "The message asks for TLS all the way, and the next host does not offer REQUIRETLS", "5.7.30")
+
+_TOO_SOON = "The message is to arrive within {left} seconds, and the next host promises nothing below {least}"
 
 _NOTHING: Parameters = {}
 
@@ -38,8 +41,10 @@ class Fitting:
     """Empty: nobody is."""
 
 
-def fit(envelope: Envelope, body: bytes, recipients: Sequence[Recipient], offered: Capabilities) -> Fitting:
-    """How to send the message to those recipients through a host that offers that."""
+def fit(
+    envelope: Envelope, body: bytes, recipients: Sequence[Recipient], offered: Capabilities, now: float = 0.0
+) -> Fitting:
+    """How to send the message to those recipients through a host that offers that. `now`: wall clock."""
     if offered.size_limit is not None and len(body) > offered.size_limit:
         limit = f"The message has {len(body)} octets, and the next host takes {offered.size_limit}"
         return _nobody(reply(552, limit, "5.3.4"), recipients)
@@ -63,6 +68,9 @@ def fit(envelope: Envelope, body: bytes, recipients: Sequence[Recipient], offere
                 return Fitting(None, refused)
     if envelope.require_tls and not offered.has("REQUIRETLS"):
         return _nobody(_REQUIRETLS, recipients)
+    by = None if envelope.deliver_by is None else _time_left(envelope.deliver_by, offered, now)
+    if by is not None and by.mode == ByMode.RETURN and by.seconds < offered.shortest_by_s:
+        return _nobody(reply(554, _TOO_SOON.format(left=by.seconds, least=offered.shortest_by_s), "5.4.7"), recipients)
     is_dsn = (envelope.ret is not None or envelope.envid is not None) and offered.has("DSN")
     parameters = MailParameters(
         size=len(body) if "SIZE" in offered.keywords else None,
@@ -70,11 +78,11 @@ def fit(envelope: Envelope, body: bytes, recipients: Sequence[Recipient], offere
         smtputf8=is_smtputf8,
         ret=envelope.ret if is_dsn else None,
         envid=envelope.envid if is_dsn else None,
+        by=by,
+        mt_priority=envelope.priority if envelope.priority and offered.has("MT-PRIORITY") else None,
+        require_tls=envelope.require_tls,
     )
-    written = to_parameters(parameters)
-    if envelope.require_tls:
-        written = {**written, "REQUIRETLS": None}
-    return Fitting(Mail(envelope.reverse_path, written), refused)
+    return Fitting(Mail(envelope.reverse_path, to_parameters(parameters)), refused)
 
 
 def rcpt_for(recipient: Recipient, offered: Capabilities) -> Rcpt:
@@ -87,6 +95,16 @@ def rcpt_for(recipient: Recipient, offered: Capabilities) -> Rcpt:
 
 def _nobody(refusal: Reply, recipients: Sequence[Recipient]) -> Fitting:
     return Fitting(None, (refusal,) * len(recipients))
+
+
+def _time_left(wanted: DeliverBy, offered: Capabilities, now: float) -> By | None:
+    """BY for the next host: what is left of the time (RFC 2852 §4.1); None where it offers no DELIVERBY."""
+    if not offered.has("DELIVERBY"):
+        return None
+    left = int(max(min(wanted.deadline - now, MAX_INTERVAL_S), -MAX_INTERVAL_S))
+    if wanted.mode is ByMode.RETURN:
+        left = max(left, 1)  # it was begun in time; deliver/settle.py returns it once the time is up
+    return By(left, wanted.mode.value, wanted.is_traced)
 
 
 def _body_parameter(body_type: BodyType, body: bytes, offered: Capabilities) -> str | Reply | None:

@@ -15,7 +15,7 @@ from postroad.deliver.attempt import Outcome, is_odd
 from postroad.meaning.backoff import Chance, RetrySchedule, next_attempt
 from postroad.meaning.classify import Kind
 from postroad.message.dsn import DEFAULT_RETURN_OCTETS, Action, Notice, RecipientReport, build_dsn
-from postroad.message.envelope import Envelope, Notify, Recipient, format_queue_id
+from postroad.message.envelope import ByMode, Envelope, Notify, Recipient, format_queue_id
 from postroad.smtp.address import NULL, Address
 from postroad.smtp.outcome import Phase
 from postroad.store.spool import Attempt, Deferred, Queued, Settled, SpooledMessage, Trace
@@ -96,7 +96,8 @@ def _verdict(
     attempts = queued.attempts + 1
     if (outcome.meaning.retry or is_odd(outcome)) and not _is_over(message, attempts, schedule, now):
         wait = next_attempt(attempts, schedule=schedule, rng=rng, hint_s=outcome.meaning.retry_after_s)
-        left = message.expires_at - now
+        by = message.envelope.deliver_by
+        left = (by.deadline if by is not None and now < by.deadline < message.expires_at else message.expires_at) - now
         if 0 < left < wait:
             wait = max(left, 1.0)  # the last try is made when the time is up, not after
         is_delay_told = not queued.delay_notified and _may_tell_delay(message, queued, policy, now)
@@ -116,15 +117,33 @@ def _is_over(message: SpooledMessage, attempts: int, schedule: RetrySchedule, no
 
     The wall clock says so, unless hardly anything was tried yet; and where the clock went back, the number of attempts
     does, long after the lifetime could have held as many."""
+    if is_too_late(message, now):
+        return True
     planned = schedule.attempts_within_lifetime()
     if attempts >= 4 * planned + 50:
         return True
     return now >= message.expires_at and attempts >= min(MIN_ATTEMPTS, planned)
 
 
+def is_too_late(message: SpooledMessage, now: float) -> bool:
+    """Whether its sender wants it back because its time is over (DELIVERBY with R, RFC 2852 §4)."""
+    by = message.envelope.deliver_by
+    return by is not None and by.mode is ByMode.RETURN and now >= by.deadline >= message.received_at
+
+
+def _ends_at(message: SpooledMessage) -> float:
+    by = message.envelope.deliver_by
+    if by is None or by.mode is not ByMode.RETURN:
+        return message.expires_at
+    return min(message.expires_at, by.deadline)
+
+
 def _may_tell_delay(message: SpooledMessage, queued: Queued, policy: SettlePolicy, now: float) -> bool:
-    if policy.delay_notice_s <= 0 or now - message.received_at < policy.delay_notice_s:
-        return False
+    by = message.envelope.deliver_by
+    if by is None or by.mode is not ByMode.NOTIFY or now < by.deadline:
+        begun = message.envelope.release_at or message.received_at
+        if policy.delay_notice_s <= 0 or now - begun < policy.delay_notice_s:
+            return False
     notify = queued.recipient.notify
     return isinstance(message.envelope.reverse_path, Address) and (notify is None or Notify.DELAY in notify)
 
@@ -149,6 +168,8 @@ def _to_tell(message: SpooledMessage, verdict: Verdict) -> Action | None:
     notify = verdict.queued.recipient.notify
     match verdict.fate:
         case Fate.DELIVERED:
+            if not verdict.outcome.is_local and _is_deadline_news(message.envelope, verdict.outcome, notify):
+                return Action.RELAYED
             if notify is None or Notify.SUCCESS not in notify or verdict.outcome.passes_dsn_on:
                 return None
             return Action.DELIVERED if verdict.outcome.is_local else Action.RELAYED
@@ -158,6 +179,16 @@ def _to_tell(message: SpooledMessage, verdict: Verdict) -> Action | None:
             return Action.DELAYED if is_news else None
         case _:
             return Action.FAILED if notify is None or Notify.FAILURE in notify else None
+
+
+def _is_deadline_news(envelope: Envelope, outcome: Outcome, notify: frozenset[Notify] | None) -> bool:
+    """Whether the sender hears that it was passed on: he traces it, or nobody minds its deadline from here on.
+
+    RFC 2852 §4; not where he wants to hear of nothing."""
+    by = envelope.deliver_by
+    if by is None or (notify is not None and Notify.NEVER in notify):
+        return False
+    return by.is_traced or not outcome.passes_deadline_on
 
 
 _STATUS = {
@@ -176,10 +207,12 @@ _STATUS = {
 }
 
 
-def _status(verdict: Verdict, action: Action) -> str:
+def _status(verdict: Verdict, action: Action, is_expired: bool) -> str:
     said = verdict.outcome.reply
     if action in (Action.DELIVERED, Action.RELAYED):
         return "2.0.0"
+    if action is Action.FAILED and is_expired:
+        return "5.4.7"
     is_temporary = action is Action.DELAYED or verdict.outcome.meaning.retry
     expected = 4 if is_temporary else 5
     if action is Action.FAILED and is_temporary:
@@ -193,16 +226,17 @@ def _status(verdict: Verdict, action: Action) -> str:
 
 def _report(message: SpooledMessage, verdict: Verdict, action: Action, now: float) -> RecipientReport:
     outcome = verdict.outcome
+    is_expired = is_too_late(message, now) and (outcome.meaning.retry or is_odd(outcome))
     return RecipientReport(
         recipient=verdict.queued.recipient,
         action=action,
-        status=_status(verdict, action),
+        status=_status(verdict, action, is_expired),
         phase=outcome.phase,
         reply=outcome.reply,
         detail=outcome.detail,
         remote=outcome.host,
         attempted_at=now,
-        will_retry_until=message.expires_at if action is Action.DELAYED else None,
+        will_retry_until=_ends_at(message) if action is Action.DELAYED else None,
     )
 
 

@@ -14,13 +14,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from postroad.clock import Clock
-from postroad.deliver.attempt import Attempter, Outcomes, failed_inside
+from postroad.deliver.attempt import Attempter, Outcomes, failed_inside, given_back
 from postroad.deliver.schedule import Schedule, ScheduleLimits, WorkItem
 from postroad.deliver.settle import Judgement, SettlePolicy, bounce_message, judge
 from postroad.meaning.backoff import MAX_HINT_S, Chance
 from postroad.message.dsn import Action
 from postroad.message.envelope import format_queue_id
-from postroad.store.spool import Deferred, Queued, Spool, SpoolClosed, SpooledMessage, SpoolError
+from postroad.store.spool import Deferred, GivenBack, Queued, Spool, SpoolClosed, SpooledMessage, SpoolError
 
 _END_OF_TIME = 1e18
 
@@ -88,7 +88,10 @@ class Deliverer:
         self._settings = settings or DelivererSettings()
         self._schedule = Schedule(self._settings.limits)
         self._group: asyncio.TaskGroup | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], int] = {}
+        """What is under way, and of which message."""
+        self._has_orders = True
+        """There may be something to be given back to its sender."""
         self._is_draining = False
         self._wake = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -183,15 +186,19 @@ class Deliverer:
         now = self._clock.monotonic()
         while (item := self._schedule.next_ready(now)) is not None:
             task = group.create_task(self._carry(item))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[task] = item.message_id
+            task.add_done_callback(self._tasks.pop)
 
     async def _look_for_changes(self) -> None:
         try:
             if await self._spool.changed():
                 self._schedule.forget()
+                self._has_orders = True
+            if self._has_orders:
+                await self._give_back()
         except SpoolError as error:
             self._emit("spool.failed", error=str(error))
+            self._has_orders = False
 
     async def _refill(self) -> None:
         schedule, limit = self._schedule, self._settings.refill_page
@@ -224,9 +231,15 @@ class Deliverer:
             self._emit("spool.failed", queue_id=format_queue_id(item.message_id), error=str(error))
             self._put_back(item, self._settings.refill_retry_s)
             return
-        if message is None:  # removed in the meantime, or set aside as unreadable
+        if message is None or message.held:  # removed or held in the meantime, or set aside as unreadable
             self._schedule.done(item)
             self._pump()
+            return
+        wall = self._clock.wall()
+        wait = 0.0 if message.envelope.release_at is None else item.queued[0].due_at - wall
+        if wait > 0 and wall >= message.received_at:
+            # The longest interval has passed, the message's own time has not come (RFC 4865).
+            self._put_back(item, min(wait, MAX_HINT_S))
             return
         outcomes: Outcomes = {}
         try:
@@ -248,8 +261,20 @@ class Deliverer:
             queued = await self._settle(judgement, bounces, item)
         except SpoolClosed:
             return
-        self._after(message, judgement, item, now)
-        self._settled(message, judgement, [bounce for bounce, _ in bounces], now)
+        self._schedule.done(item)
+        self._tell(message, judgement, bounces, queued, now)
+
+    def _tell(
+        self,
+        message: SpooledMessage,
+        judgement: Judgement,
+        bounces: list[tuple[SpooledMessage, float]],
+        queued: tuple[Queued, ...],
+        judged_at: float,
+    ) -> None:
+        """The outcome is durable, with the notifications that it led to."""
+        self._after(message, judgement, judged_at)
+        self._settled(message, judgement, [bounce for bounce, _ in bounces], judged_at)
         for bounce, _ in bounces:
             self._emit(
                 "dsn.queued",
@@ -261,6 +286,38 @@ class Deliverer:
             self.enqueue(queued)
         else:
             self._pump()
+
+    # What an operator gives back ----------------------------------------------------------------------------------
+
+    async def _give_back(self) -> None:
+        """Give messages back to their senders, as an operator said: those of which nothing is under way."""
+        orders = await self._spool.given_back(self._settings.refill_page)
+        self._has_orders = bool(orders)
+        by_message: dict[int, list[GivenBack]] = {}
+        for one in orders:
+            by_message.setdefault(one.queued.message_id, []).append(one)
+        for message_id, theirs in by_message.items():
+            if message_id in self._tasks.values():
+                continue  # looked at again with the next poll
+            self._schedule.remove(message_id)
+            self._schedule.missed(self._clock.monotonic())  # its other recipients are read again
+            message = await self._spool.load(message_id)
+            if message is not None:
+                await self._give_back_one(message, theirs)
+
+    async def _give_back_one(self, message: SpooledMessage, orders: Sequence[GivenBack]) -> None:
+        now = self._clock.wall()
+        queued = [one.queued for one in orders]
+        outcomes = {one.queued.id: given_back(one.words) for one in orders}
+        try:
+            judgement = judge(message, queued, outcomes, policy=self.policy, now=now, rng=self._rng)
+            bounces = await self._bounces(message, judgement, now) if judgement.notices else []
+        except Exception as error:  # it stays in the queue, and the order with it
+            self._internal_error(message.id, error)
+            self._has_orders = False
+            return
+        kept = await self._spool.settle([verdict.kept for verdict in judgement.verdicts], bounces)
+        self._tell(message, judgement, bounces, kept, now)
 
     def _put_back(self, item: WorkItem, wait_s: float) -> None:
         self._schedule.done(item)
@@ -280,7 +337,8 @@ class Deliverer:
             await self._settle(judgement, bounces, item)
         except SpoolClosed:
             return
-        self._after(message, judgement, item, now)
+        self._schedule.done(item)
+        self._after(message, judgement, now)
         self._settled(message, judgement, [bounce for bounce, _ in bounces], now)
 
     async def _attempt(self, message: SpooledMessage, item: WorkItem, outcomes: Outcomes) -> None:
@@ -333,9 +391,8 @@ class Deliverer:
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, self._settings.settle_retry_ceiling_s)
 
-    def _after(self, message: SpooledMessage, judgement: Judgement, item: WorkItem, judged_at: float) -> None:
+    def _after(self, message: SpooledMessage, judgement: Judgement, judged_at: float) -> None:
         """The outcome is durable: let the window know, and say what happened."""
-        self._schedule.done(item)
         now = self._clock.monotonic()
         queue_id = format_queue_id(message.id)
         for verdict in judgement.verdicts:

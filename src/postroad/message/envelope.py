@@ -70,6 +70,8 @@ class Envelope:
     priority: int = 0
     """From -9 to 9, as MT-PRIORITY counts (RFC 6710); below 0 is bulk."""
     deliver_by: DeliverBy | None = None
+    release_at: float | None = None
+    """Not to be delivered before that time, wall clock (RFC 4865); None: at once."""
     require_tls: bool = False
     """Each hop is to be secured and verified, or the message comes back (RFC 8689)."""
 

@@ -12,14 +12,25 @@ from dataclasses import replace
 
 from postroad.clock import Clock
 from postroad.events import emit
-from postroad.message.envelope import BodyType, Envelope, Notify, Recipient, Return, format_queue_id
+from postroad.message.envelope import (
+    BodyType,
+    ByMode,
+    DeliverBy,
+    Envelope,
+    Notify,
+    Recipient,
+    Return,
+    format_queue_id,
+)
 from postroad.message.headers import fix_submission, received_header
 from postroad.receive.caller import Caller
 from postroad.receive.checks import Amended
+from postroad.receive.priority import Priorities
 from postroad.smtp.address import Address, NullPath
 from postroad.smtp.reply import Reply, reply
 from postroad.smtp.server import OK
 from postroad.smtp.server_events import MessageReceived, RcptReceived
+from postroad.smtp.timing import release_at
 from postroad.store.spool import Queued, Spool, SpooledMessage, SpoolError, Trace
 
 Expand = Callable[[Sequence[Recipient]], "tuple[Recipient, ...] | None"]
@@ -46,9 +57,11 @@ class Acceptor:
         on_committed: Callable[[Sequence[Queued]], None],
         on_accepted: Callable[[SpooledMessage], None] = _nothing,
         expand: Expand | None = None,
+        priorities: Priorities | None = None,
     ) -> None:
         """`on_committed` gets the recipients to deliver, `on_accepted` the message for the record; both once it is
-        durable. `expand`: who gets a message in place of local addresses that stand for others; None: nobody else."""
+        durable. `expand`: who gets a message in place of local addresses that stand for others; None: nobody else.
+        `priorities`: how urgent a message is."""
         self.hostname = hostname
         self.lifetime_s = lifetime_s
         self._spool = spool
@@ -56,6 +69,7 @@ class Acceptor:
         self._on_committed = on_committed
         self._on_accepted = on_accepted
         self._expand = expand
+        self._priorities = priorities or Priorities()
 
     def accept(
         self, caller: Caller, event: MessageReceived, amended: Amended | None = None
@@ -100,7 +114,7 @@ class Acceptor:
             if not answered.done():
                 answered.set_result(said)
 
-        self._spool.commit(message, now).add_done_callback(on_durable)
+        self._spool.commit(message, message.envelope.release_at or now).add_done_callback(on_durable)
         return answered
 
     def _message(
@@ -110,7 +124,12 @@ class Acceptor:
         body = event.body
         if caller.role.is_submission:
             body = fix_submission(body, now=now, message_id=f"{queue_id}@{self.hostname}")
-        envelope = to_envelope(event, self.hostname, body)
+        envelope = to_envelope(event, self.hostname, body, now)
+        priority = self._priorities.of(
+            user=caller.user, reverse_path=envelope.reverse_path, asked=event.mail.parameters.mt_priority, body=body
+        )
+        if priority:
+            envelope = replace(envelope, priority=priority)
         recipients = envelope.recipients
         if self._expand is not None:
             expanded = self._expand(recipients)
@@ -132,7 +151,7 @@ class Acceptor:
             envelope=envelope,
             body=trace + body,
             received_at=now,
-            expires_at=now + self.lifetime_s,
+            expires_at=(envelope.release_at or now) + self.lifetime_s,
             trace=Trace(
                 peer=caller.peer,
                 helo=caller.hello,
@@ -147,9 +166,13 @@ def _domain_of(reverse_path: Address | NullPath) -> str:
     return reverse_path.domain if isinstance(reverse_path, Address) else ""
 
 
-def to_envelope(event: MessageReceived, hostname: str, body: bytes) -> Envelope:
-    """The envelope of a message as a session received it; `<postmaster>` becomes the postmaster of `hostname`."""
+def to_envelope(event: MessageReceived, hostname: str, body: bytes, now: float = 0.0) -> Envelope:
+    """The envelope of a message as a session received it; `<postmaster>` becomes the postmaster of `hostname`.
+
+    `now`: wall clock, from which times that were asked for are counted. What priority the message has is not said here:
+    a claim is not yet a right."""
     parameters = event.mail.parameters
+    by = parameters.by
     declared = BodyType(parameters.body) if parameters.body else BodyType.SEVEN_BIT
     if declared is BodyType.SEVEN_BIT and not body.isascii():
         declared = BodyType.EIGHT_BIT
@@ -160,6 +183,9 @@ def to_envelope(event: MessageReceived, hostname: str, body: bytes) -> Envelope:
         smtputf8=parameters.smtputf8,
         ret=Return(parameters.ret) if parameters.ret else None,
         envid=parameters.envid,
+        deliver_by=None if by is None else DeliverBy(now + by.seconds, ByMode(by.mode), by.is_traced),
+        release_at=release_at(parameters, now),
+        require_tls=parameters.require_tls,
     )
 
 

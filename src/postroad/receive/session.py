@@ -75,7 +75,9 @@ class Reception(Greeting):
         """The client does not take its replies: nothing more is read from it."""
         self._is_holding_back = False
         self._transport: asyncio.Transport | None = None
-        self._session = ServerSession(station.settings, nonce=station.nonce, is_tls=is_implicit_tls)
+        self._session = ServerSession(
+            station.settings, nonce=station.nonce, is_tls=is_implicit_tls, wall=station.wall()
+        )
         self.caller = Caller("", 0, station.role, is_tls=is_implicit_tls)
 
     # Called by the event loop ---------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -44,6 +45,8 @@ class Station:
     authenticator: Authority | None = None
     tls: ssl.SSLContext | None = None
     timeouts: SessionTimeouts = field(default_factory=SessionTimeouts)
+    wall: Callable[[], float] = time.time
+    """The wall clock; times that clients ask for are counted from it."""
     greeting_delay: Callable[[Caller], float] | None = None
     """Seconds to let a caller wait for the greeting; None: nobody waits."""
     refuses_early_talk: bool = False

@@ -309,6 +309,8 @@ class Capabilities:
     """Octets; None where the server names no limit (none given, or SIZE 0: RFC 1870 §4)."""
     auth_mechanisms: tuple[str, ...] = ()
     """Upper case, in the server's order."""
+    shortest_by_s: int = 0
+    """The shortest time after which the server takes it upon itself to return a message (RFC 2852 §4); 0: any."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """RCPTMAX, MAILMAX, RCPTDOMAINMAX (RFC 9422), and whatever else it names with a number above nought."""
 
@@ -338,13 +340,15 @@ class Capabilities:
         return cls(
             name=first[0] if first else "",
             keywords=keywords,
-            size_limit=_size_limit(keywords.get("SIZE", ())),
+            size_limit=_number(keywords.get("SIZE", ())),
             auth_mechanisms=tuple(dict.fromkeys(name.upper() for name in keywords.get("AUTH", ()))),
+            shortest_by_s=_number(keywords.get("DELIVERBY", ())) or 0,
             limits=_limits(keywords.get("LIMITS", ())),
         )
 
 
-def _size_limit(arguments: tuple[str, ...]) -> int | None:
+def _number(arguments: tuple[str, ...]) -> int | None:
+    """The number above nought that a keyword's first argument is."""
     if not arguments or _DIGITS.fullmatch(arguments[0]) is None:
         return None
     return int(arguments[0]) or None

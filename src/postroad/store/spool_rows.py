@@ -90,11 +90,13 @@ def message_row(message: SpooledMessage) -> Row:
 def _options(envelope: Envelope) -> str | None:
     """What few messages ask for, as JSON."""
     by = envelope.deliver_by
-    if by is None and not envelope.require_tls:
+    if by is None and envelope.release_at is None and not envelope.require_tls:
         return None
     options: dict[str, object] = {}
     if by is not None:
         options["by"] = [by.deadline, by.mode.value, by.is_traced]
+    if envelope.release_at is not None:
+        options["release_at"] = envelope.release_at
     if envelope.require_tls:
         options["require_tls"] = True
     return json.dumps(options)
@@ -173,6 +175,7 @@ def message_from(row: Row, recipients: Iterable[Recipient]) -> SpooledMessage:
             envid=envid,
             priority=priority,
             deliver_by=_deliver_by(options),
+            release_at=options.get("release_at"),
             require_tls=bool(options.get("require_tls")),
         ),
         body=body,
