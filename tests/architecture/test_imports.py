@@ -56,6 +56,7 @@ PURE = (
     "deliver.schedule",
     "deliver.settle",
     "road.throttle",
+    "road.shaping",
     "road.site",
     "road.provider",
     "road.dane",

@@ -126,7 +126,7 @@ def test_a_connection_that_cannot_be_had_leaves_the_minute_as_it_was() -> None:
         async with _pool(Slow(), SiteLimits(recipients_per_minute=10.0)) as (pool, route):
             nowhere = Route(domain="b.test", hosts=(RouteHost("mx.b.test"),), site=route.site, port=26)
             assert not isinstance(await pool.acquire(nowhere, 10), Lease)
-            assert pool._sites[route.site].throttle._under_way == []
+            assert pool._sites[route.site.place].throttle._under_way == []
             assert pool.open_connections == 0
 
     simulated(work())

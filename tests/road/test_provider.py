@@ -143,11 +143,10 @@ def test_probes_have_limits_of_their_own() -> None:
     assert (limits.connections, limits.recipients_per_connection, limits.recipients_per_minute) == (1, 10, 30)
 
 
-def test_limits_given_for_a_site_by_name_count_alone() -> None:
-    own = SiteLimits(connections=50)
-    assert (
-        SitePresets(SiteLimits(), {"gmail": own}, providers().mail_operator).site(["aspmx.l.google.com"]).limits == own
-    )
+def test_limits_given_for_a_site_by_the_providers_name_go_before_what_it_bears() -> None:
+    presets = SitePresets(SiteLimits(), {"gmail": SiteBounds(connections=50)}, providers().mail_operator)
+    limits = presets.site(["aspmx.l.google.com"]).limits
+    assert limits == SiteLimits(connections=50, messages_per_connection=50), "and the rest stays as it was"
 
 
 OWN = """

@@ -41,13 +41,96 @@ def test_v09_trouble_within_a_pause_is_the_same_trouble() -> None:
     assert throttle.trouble(8.0) == 16
 
 
-def test_a_success_ends_the_pause_and_forgets_the_troubles() -> None:
+def test_a_success_after_the_pause_forgets_the_troubles() -> None:
     throttle = Throttle(SiteLimits(), BackOff(first_s=5))
     throttle.trouble(0.0)
     throttle.trouble(5.0)
-    throttle.success()
-    assert throttle.connection_wait(5.0) == 0
-    assert throttle.trouble(6.0) == 5
+    throttle.success(15.0)
+    assert throttle.connection_wait(15.0) == 0
+    assert throttle.trouble(16.0) == 5
+
+
+def test_v09_a_success_on_an_older_connection_does_not_end_the_pause_that_another_caused() -> None:
+    throttle = Throttle(SiteLimits(), BackOff(first_s=5))
+    throttle.trouble(0.0)
+    throttle.success(1.0)
+    assert throttle.connection_wait(1.0) == 4
+    assert throttle.trouble(5.0) == 10
+
+
+def test_trouble_of_pace_halves_what_the_site_bears_and_successes_add_to_it_slowly() -> None:
+    limits = SiteLimits(connections=20, messages_per_minute=600)
+    throttle = Throttle(limits, BackOff(first_s=5, grow=0.1, grow_s=60))
+    throttle.trouble(0.0, is_of_pace=True)
+    assert (throttle.most, throttle.rate) == (10, 300)
+    throttle.trouble(5.0, is_of_pace=True)
+    assert (throttle.most, throttle.rate) == (5, 150)
+    assert not throttle.success(16.0), "the last trouble is too near"
+    assert throttle.success(80.0) and throttle.most == 7
+    assert not throttle.success(81.0), "one step a minute, however many messages go"
+    for minute in range(1, 9):
+        throttle.success(80.0 + 60 * minute)
+    assert (throttle.most, throttle.rate) == (20, 600)
+
+
+def test_a_host_that_cannot_be_reached_says_nothing_of_our_pace() -> None:
+    throttle = Throttle(SiteLimits(connections=20))
+    throttle.trouble(0.0)
+    assert throttle.most == 20
+
+
+@given(
+    st.integers(1, 100),
+    st.lists(st.tuples(st.sampled_from(["trouble", "pace", "success"]), st.floats(0, 4000)), max_size=60),
+)
+def test_whatever_happens_the_share_stays_between_its_floor_and_the_limits(
+    connections: int, events: list[tuple[str, float]]
+) -> None:
+    back_off = BackOff()
+    limits = SiteLimits(connections=connections, messages_per_minute=60)
+    throttle, now = Throttle(limits, back_off), 0.0
+    for kind, step in events:
+        now += step
+        before = throttle.learnt(now).share
+        if kind == "success":
+            throttle.success(now)
+            assert before <= throttle.learnt(now).share <= before + back_off.grow + 1e-9
+        else:
+            throttle.trouble(now, is_of_pace=kind == "pace")
+            assert throttle.learnt(now).share <= before
+        assert 1 <= throttle.most <= connections
+        assert throttle.rate is not None and 60 * back_off.least <= throttle.rate <= 60
+        again = Throttle(limits, back_off)
+        again.remember(throttle.learnt(now), 0.0)
+        assert (again.most, again.rate) == (throttle.most, throttle.rate), "a restart forgets nothing"
+        assert abs(again.pause_wait(0.0) - throttle.pause_wait(now)) < 1e-3
+
+
+def test_a_hold_of_an_operators_is_no_trouble_and_ends_when_told() -> None:
+    throttle = Throttle(SiteLimits())
+    throttle.hold(100.0)
+    assert throttle.is_held(1.0) and throttle.connection_wait(1.0) == 99
+    assert throttle.learnt(1.0).is_nothing
+    throttle.hold(0.0)
+    assert throttle.connection_wait(1.0) == 0
+
+
+def test_a_rate_of_less_than_one_a_minute_holds_exactly() -> None:
+    throttle = Throttle(SiteLimits(messages_per_minute=0.25))
+    throttle.message_begun(0.0)
+    throttle.message_ended(0.0)
+    assert throttle.message_wait(10.0) == 230
+
+
+def test_limits_may_change_while_the_site_is_used() -> None:
+    throttle = Throttle(SiteLimits(connections=4))
+    throttle.message_begun(0.0)
+    throttle.use(SiteLimits(connections=2, messages_per_minute=1))
+    throttle.message_ended(0.0)
+    assert throttle.most == 2 and throttle.message_wait(0.0) == 0
+    throttle.message_begun(0.0)
+    throttle.message_ended(1.0)
+    assert throttle.message_wait(1.0) == 60
 
 
 def test_a_site_with_no_rate_is_never_waited_for() -> None:
@@ -101,8 +184,8 @@ def test_v09_a_pause_is_never_longer_than_the_ceiling_nor_shorter_than_the_first
     given_pauses = [(0.0, 0.0)]
     for kind, step in events:
         now += step
-        if kind == "success":
-            throttle.success()
+        if kind == "success" and throttle.pause_wait(now) == 0:
+            throttle.success(now)
             given_pauses = [(0.0, 0.0)]
         elif throttle.connection_wait(now) == 0:
             given_pauses.append((now, throttle.trouble(now)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from postroad.compose import shaping
 from postroad.compose.mailboxes import own_literals
 from postroad.config import Config
 from postroad.config.judge import is_domain
@@ -15,14 +16,23 @@ from postroad.net.endpoint import Credentials, Egress, PhaseTimeouts, TlsMode
 from postroad.net.resolver import Resolver
 from postroad.road.policy import TlsPolicy
 from postroad.road.pool import PoolSettings
-from postroad.road.provider import providers
 from postroad.road.route import Policies, Router, StaticRoute
-from postroad.road.site import SiteLimits, SitePresets
+from postroad.road.site import SitePresets
 from postroad.smtp.address import to_a_labels
 
+LONGEST_QUEUE_S = 60.0
+"""A message that would wait longer for a site's rate gives its place to mail for other sites."""
 
-def router(config: Config, resolver: Resolver, rng: random.Random, policies: Policies | None = None) -> Router:
-    """The way to other domains. `policies`: what these ask of TLS; None: nobody is asked."""
+
+def router(
+    config: Config,
+    resolver: Resolver,
+    rng: random.Random,
+    policies: Policies | None = None,
+    presets: SitePresets | None = None,
+) -> Router:
+    """The way to other domains. `policies`: what these ask of TLS; None: nobody is asked. `presets`: the limits of
+    sites; None: as they are configured."""
     delivery = config.delivery
     static = {
         route.domain if route.domain == "*" else to_a_labels(route.domain): StaticRoute(
@@ -44,15 +54,7 @@ def router(config: Config, resolver: Resolver, rng: random.Random, policies: Pol
         static=static,
         tls=TlsPolicy(TlsMode(delivery.tls)),
         policies=policies,
-        presets=SitePresets(
-            SiteLimits(
-                connections=delivery.connections_per_site,
-                messages_per_connection=delivery.messages_per_connection,
-                recipients_per_message=delivery.recipients_per_message,
-                idle_s=delivery.idle_s,
-            ),
-            operator=providers().mail_operator,
-        ),
+        presets=shaping.presets(config) if presets is None else presets,
     )
 
 
@@ -70,6 +72,7 @@ def pool_settings(config: Config) -> PoolSettings:
         hello=config.server.hostname,
         timeouts=PhaseTimeouts(**{name: getattr(timeouts, name) for name in PhaseTimeouts.__slots__}),
         connections=config.delivery.connections,
+        longest_queue_s=LONGEST_QUEUE_S,
     )
 
 
@@ -99,7 +102,7 @@ def schedule_limits(config: Config) -> ScheduleLimits:
     delivery = config.delivery
     return ScheduleLimits(
         capacity=delivery.window,
-        per_domain=delivery.connections_per_site,
+        per_domain=shaping.connections_to_one_site(config),
         total=delivery.connections,
         recipients_per_item=delivery.recipients_per_message,
     )

@@ -33,6 +33,7 @@ from postroad.config.operating import DiskSection, HttpSection
 from postroad.config.queueing import QueueingSection, SenderSettings
 from postroad.config.returns import ReturnsSection, SuppressionSection, UnsubscribeSection, VerifyFirstSection
 from postroad.config.setting import setting
+from postroad.config.shaping import SiteSettings
 from postroad.config.signing import DkimKeySettings, DkimSection
 from postroad.config.tls_policy import DaneSection, MtaStsSection, TlsReportsSection
 
@@ -186,7 +187,7 @@ class DeliverySection:
         "opportunistic", "STARTTLS on the way out: never, where offered, always, or always with a valid certificate."
     )
     connections: int = setting(500, "Connections out, for each worker.", low=1, high=20_000)
-    connections_per_site: int = setting(20, "Connections to one site, for each worker.", low=1, high=1000)
+    connections_per_site: int = setting(20, "Connections to one site, all workers together.", low=1, high=1000)
     messages_per_connection: int = setting(100, "Messages sent on one connection.", low=1, high=100_000)
     recipients_per_message: int = setting(100, "Recipients in one transaction.", low=1, high=1000)
     idle_s: float = setting(5.0, "How long an unused connection is kept for the next message.", low=0, high=300)
@@ -294,6 +295,7 @@ class Config:
     queueing: QueueingSection = field(default_factory=QueueingSection)
     sender: tuple[SenderSettings, ...] = ()
     route: tuple[RouteSettings, ...] = ()
+    site: tuple[SiteSettings, ...] = ()
     mta_sts: MtaStsSection = field(default_factory=MtaStsSection)
     dane: DaneSection = field(default_factory=DaneSection)
     tls_reports: TlsReportsSection = field(default_factory=TlsReportsSection)

@@ -61,6 +61,8 @@ class ConnectFailure:
 
     attempts: tuple[HostAttempt, ...]
     retry_after_s: float | None = None
+    is_ours: bool = False
+    """It is our own pace that does not allow it: no host was asked, nor is one to blame."""
 
     @property
     def is_by_policy(self) -> bool:
@@ -253,6 +255,6 @@ def _attempt(endpoint: Endpoint, failure: DialogueError) -> HostAttempt:
     return HostAttempt(endpoint.host, endpoint.address, failure.phase, failure.reply, failure.detail)
 
 
-def not_now(detail: str, retry_after_s: float | None = None) -> ConnectFailure:
-    """No host was asked, for a reason of ours."""
-    return ConnectFailure((HostAttempt("", "", Phase.CONNECT, None, detail),), retry_after_s)
+def not_now(detail: str, retry_after_s: float | None = None, *, is_ours: bool = False) -> ConnectFailure:
+    """No host was asked. `is_ours`: for our own pace's sake."""
+    return ConnectFailure((HostAttempt("", "", Phase.CONNECT, None, detail),), retry_after_s, is_ours)

@@ -17,6 +17,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from postroad.meaning.hearing import is_unwelcome
 from postroad.message.tls_report import TlsSession
 from postroad.net.dialogue import Connection, connect
 from postroad.net.endpoint import PhaseTimeouts, TlsMode
@@ -25,10 +26,11 @@ from postroad.road.opening import ConnectFailure as ConnectFailure
 from postroad.road.opening import Connector, Endpoints, Opener, not_now
 from postroad.road.opening import HostAttempt as HostAttempt
 from postroad.road.route import Route, RouteFailure
+from postroad.road.shaping import Guidance, SiteState
 from postroad.road.site import Site
 from postroad.road.site_pool import Door, SitePool, Waiter
 from postroad.road.site_pool import Lease as Lease
-from postroad.road.throttle import BackOff
+from postroad.road.throttle import LOOK_AGAIN_S, BackOff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,8 @@ class PoolSettings:
     """Acquirers waiting at a time, over all sites."""
     longest_pause_s: float = 60.0
     """A site that is to be left alone for longer is not waited for: the message is deferred."""
+    longest_queue_s: float | None = None
+    """Nor one whose pace lets those before take longer; None: everybody waits, however long."""
     down_s: float = 60.0
     """How long a host that could not be reached is passed over where there are others."""
     down_table: int = 10_000
@@ -61,11 +65,13 @@ class Pool:
         connector: Connector = connect,
         ssl_contexts: Callable[[TlsMode], ssl.SSLContext] = client_context,
         on_tls: Callable[[TlsSession], None] | None = None,
+        guidance: Guidance | None = None,
     ) -> None:
-        """`on_tls` is told of each session with a host that an MX record names: whether it was secured as asked."""
+        """`on_tls` is told of each session with a host that an MX record names: whether it was secured as asked.
+        `guidance`: what is known of sites outside this process."""
         self.settings = settings
+        self.guidance = guidance
         self.is_closing = False
-        self._closing = asyncio.Event()
         self._opener = Opener(
             endpoints,
             connector,
@@ -77,7 +83,7 @@ class Pool:
             on_tls=on_tls,
         )
         self._loop = asyncio.get_running_loop()
-        self._sites: OrderedDict[Site, SitePool] = OrderedDict()
+        self._sites: OrderedDict[tuple[str, str], SitePool] = OrderedDict()
         self._open = 0
         self._waiting = 0
         self._at_limit: deque[asyncio.Future[None]] = deque()
@@ -97,15 +103,18 @@ class Pool:
 
     def try_acquire(self, route: Route, recipients: int = 1) -> Lease | None:
         """An idle connection that fits, at once; None where waiting or connecting is needed."""
-        home = self._sites.get(route.site)
+        home = self._sites.get(route.site.place)
         if home is None or not home.idle or home.is_pacing:
             return None
-        if home.throttle.message_wait(self.now(), recipients) > 0:
+        if home.site != route.site:
+            home.use(route.site)
+        now = self.now()
+        if home.throttle.pause_wait(now) or home.throttle.message_wait(now, recipients) > 0:
             return None
         connection = home.find_idle(route)
         if connection is None:
             return None
-        home.throttle.message_begun(self.now(), recipients)
+        home.begin_message(recipients)
         return Lease(connection, home, recipients)
 
     async def acquire(self, route: Route, recipients: int = 1) -> Lease | RouteFailure | ConnectFailure:
@@ -117,7 +126,9 @@ class Pool:
         while True:
             if must_wait:
                 if not is_first and self._waiting >= self.settings.waiting:
-                    return not_now("too many messages wait for this site")
+                    return not_now("too many messages wait for this site", is_ours=True)
+                if not is_first and (late := self._too_late(home)) is not None:
+                    return late
                 connection = await self._wait(home, route, recipients, is_first=is_first)
                 if connection is not None:
                     return Lease(connection, home, recipients)
@@ -141,45 +152,60 @@ class Pool:
         """What the first in a site's queue gets, once the site's pace and pauses and the limits allow it."""
         while not self.is_closing:
             now = self.now()
+            pause = home.throttle.pause_wait(now)
+            if pause > self.settings.longest_pause_s:
+                return not_now(home.why_not(now), pause, is_ours=home.throttle.is_held(now))
+            if pause > 0:
+                await self._sleep(home, pause)
+                continue
             pace = home.throttle.message_wait(now, recipients)
             if pace > 0:
+                if pace > self.settings.longest_pause_s:
+                    return _paced(home, pace)
                 home.is_pacing = True
                 try:
-                    await self._sleep(pace)
+                    await self._sleep(home, pace)
                 finally:
                     home.is_pacing = False
                 continue
             connection = home.find_idle(route)
             if connection is not None:
-                home.throttle.message_begun(now, recipients)
+                home.begin_message(recipients)
                 return Lease(connection, home, recipients)
-            pause = home.throttle.connection_wait(now)
-            if pause == float("inf"):
+            if home.throttle.connection_wait(now) == float("inf"):
                 if not home.idle:
                     return Door.FULL
                 self.end(home, home.idle.popleft().connection)  # it does not fit: it makes room
                 if home.throttle.connection_wait(now) == float("inf"):
                     return Door.FULL
-            elif pause > self.settings.longest_pause_s:
-                return not_now(f"the site asked to be left alone; {pause:.0f} s of that are left", pause)
-            elif pause > 0:
-                await self._sleep(pause)
             elif self._open >= self.settings.connections:
                 self._end_an_idle_one()
                 if self._open >= self.settings.connections:
                     await self._wait_for_any()
+            elif not home.take_seat():
+                await self._sleep(home, LOOK_AGAIN_S)
             else:
                 home.throttle.opened()
-                home.throttle.message_begun(now, recipients)  # here, or several that are being opened would overrun it
+                home.begin_message(recipients)  # here, or several that are being opened would overrun it
                 self._open += 1
                 return Door.PLACE
-        return not_now("this host is shutting down")
+        return not_now("this host is shutting down", is_ours=True)
 
-    async def _sleep(self, seconds: float) -> None:
+    def _too_late(self, home: SitePool) -> ConnectFailure | None:
+        """Why it makes no sense to wait in a site's queue that its pace makes too long."""
+        wait, most = home.throttle.queue_wait(len(home.waiters)), self.settings.longest_queue_s
+        return None if most is None or wait <= most else _paced(home, wait)
+
+    async def _sleep(self, home: SitePool, seconds: float) -> None:
+        """At the site's door, until then or until something has changed."""
         self._pass_on()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
+        home.sleeper = self._loop.create_future()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await home.sleeper
+        finally:
+            home.sleeper = None
 
     def _pass_on(self) -> None:
         """A place that this one may not have taken is for another site's."""
@@ -187,19 +213,29 @@ class Pool:
             self.wake_any()
 
     def _home(self, site: Site) -> SitePool:
-        home = self._sites.get(site)
+        home = self._sites.get(site.place)
         if home is None:
-            home = self._sites[site] = SitePool(self, site, self.settings.back_off)
+            home = self._sites[site.place] = SitePool(self, site, self.settings.back_off)
             if len(self._sites) > self.settings.sites:
                 self._forget_a_site()
+        elif home.site != site:
+            home.use(site)
         return home
+
+    def homes(self, key: str | None = None) -> list[SitePool]:
+        """The sites that are known, or those of one key: from each source one."""
+        return [home for home in self._sites.values() if key is None or home.site.key == key]
+
+    def states(self) -> list[SiteState]:
+        """How all of them are now."""
+        return [home.state() for home in self._sites.values()]
 
     def _forget_a_site(self) -> None:
         """The oldest that nothing is known of; never the newest, which is about to be used."""
-        for site, home in self._sites.items():
+        for place, home in self._sites.items():
             if not home.is_in_use and not home.throttle.connection_wait(self.now()):
-                if site != next(reversed(self._sites)):
-                    del self._sites[site]
+                if place != next(reversed(self._sites)):
+                    del self._sites[place]
                     self._maybe_idle.pop(home, None)
                 return
 
@@ -274,7 +310,9 @@ class Pool:
             outcome = await self._opener.open(route)
             if isinstance(outcome, ConnectFailure):
                 if not outcome.is_by_policy:
-                    home.throttle.trouble(self.now())
+                    last = outcome.last
+                    said = str(last.reply) if last.reply is not None else last.detail
+                    home.trouble(said, is_of_pace=is_unwelcome(last))
                 return outcome
             if isinstance(outcome, RouteFailure):
                 return outcome
@@ -309,7 +347,7 @@ class Pool:
         self._closed(home)
 
     def _closed(self, home: SitePool) -> None:
-        home.throttle.closed()
+        home.closed()
         self._open -= 1
         home.call_next()
         self.wake_any()
@@ -339,15 +377,20 @@ class Pool:
     async def close(self) -> None:
         """End every idle connection by QUIT; those in use end when they are released."""
         self.is_closing = True
-        self._closing.set()
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
         for home in list(self._sites.values()):
             while home.idle:
                 self.end(home, home.idle.popleft().connection)
-            home.call_next()
+            home.look_again()
         while self._at_limit:
             self.wake_any()
         while self._farewells:
             await asyncio.gather(*self._farewells, return_exceptions=True)
+
+
+def _paced(home: SitePool, wait_s: float) -> ConnectFailure:
+    rate = home.throttle.rate
+    told = "of recipients" if rate is None else f"of {rate:.3g} messages a minute"
+    return not_now(f"the site {home.site.key} is at its rate {told} from here", wait_s, is_ours=True)

@@ -224,7 +224,9 @@ class Router:
             domain=domain,
             hosts=hosts,
             # The worst host names the site: equal ones are shuffled, and the site must not change with them.
-            site=self._presets.site(sorted(host.name for host in hosts if host.preference == hosts[0].preference)),
+            site=self._presets.site(
+                sorted(host.name for host in hosts if host.preference == hosts[0].preference), domain
+            ),
             port=self._port,
             tls=self._tls.mode(domain),
             is_implicit=is_implicit,
@@ -261,7 +263,7 @@ class Router:
         return Route(
             domain=domain,
             hosts=(host,),
-            site=self._presets.site((host.name,)),
+            site=self._presets.site((host.name,), domain),
             port=static.port,
             tls=static.tls,
             credentials=static.credentials,

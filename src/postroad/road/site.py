@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteLimits:
-    """What one site is asked to bear, by one process."""
+    """What one site is asked to bear."""
 
     connections: int = 20
     """At a time."""
@@ -50,6 +50,28 @@ class SiteBounds:
                 lower[bound.name] = most
         return replace(limits, **lower)
 
+    def instead(self, limits: SiteLimits) -> SiteLimits:
+        """Those limits, and what is said here in their place."""
+        return replace(limits, **self.said())
+
+    def said(self) -> dict[str, Any]:
+        """What is said, by the names of the limits."""
+        return {one.name: value for one in fields(self) if (value := getattr(self, one.name)) is not None}
+
+
+def part(limits: SiteLimits, workers: int, index: int) -> SiteLimits:
+    """What one of several workers may take of limits that are the server's. At least one connection is everyone's:
+    where there are fewer than workers, they take turns (road/seats.py)."""
+    if workers == 1:
+        return limits
+    per_minute, recipients = limits.messages_per_minute, limits.recipients_per_minute
+    return replace(
+        limits,
+        connections=max(1, limits.connections // workers + (index < limits.connections % workers)),
+        messages_per_minute=None if per_minute is None else per_minute / workers,
+        recipients_per_minute=None if recipients is None else recipients / workers,
+    )
+
 
 def nobody(hosts: Sequence[str]) -> tuple[str, SiteBounds] | None:
     """No operator is known by name."""
@@ -58,30 +80,50 @@ def nobody(hosts: Sequence[str]) -> tuple[str, SiteBounds] | None:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """`key` names it in logs and commands."""
+    """`key` names it in logs and commands. `source`: the name of the address it is asked from: it counts each apart."""
 
     key: str
     limits: SiteLimits
+    source: str = ""
+    seats: int = 0
+    """Connections of all workers together, where these are fewer than workers; 0: nobody takes turns."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What makes it one site, whatever its limits are now."""
+        return self.key, self.source
 
 
 @dataclass(frozen=True, slots=True)
 class SitePresets:
-    """The limits of each site: its own where it has some, else the default within what its operator bears.
+    """The limits of each site: the default within what its operator bears, and what is said of the site instead.
 
     `operator` names who runs hosts, where it is known (`road.provider`): its hosts are one site, whatever their names.
+    Limits are the server's; worker `index` of so many `workers` takes its part.
     """
 
     default: SiteLimits = field(default_factory=SiteLimits)
-    by_key: Mapping[str, SiteLimits] = field(default_factory=dict)
+    by_key: Mapping[str, SiteBounds] = field(default_factory=dict)
+    """What the configuration says of sites, or of recipients' domains: these are then sites of their own."""
     operator: Callable[[Sequence[str]], tuple[str, SiteBounds] | None] = nobody
+    overrides: Mapping[str, SiteBounds] = field(default_factory=dict)
+    """What an operator wants for now; may change at any time."""
+    workers: int = 1
+    index: int = 0
 
-    def site(self, hosts: Sequence[str]) -> Site:
+    def site(self, hosts: Sequence[str], domain: str = "") -> Site:
         """The site of a domain whose most preferred mail hosts are these."""
-        if not hosts:
-            return Site("-", self.by_key.get("-", self.default))
-        key, bounds = self.operator(hosts) or (site_key(hosts[0]), SiteBounds())
-        own = self.by_key.get(key)
-        return Site(key, bounds.applied(self.default) if own is None else own)
+        key, bounds = "-", SiteBounds()
+        if hosts:
+            key, bounds = self.operator(hosts) or (site_key(hosts[0]), bounds)
+        if domain in self.by_key or domain in self.overrides:
+            key = domain
+        limits = bounds.applied(self.default)
+        for layer in (self.by_key.get(key), self.overrides.get(key)):
+            if layer is not None:
+                limits = layer.instead(limits)
+        seats = limits.connections if limits.connections < self.workers else 0
+        return Site(key, part(limits, self.workers, self.index), seats=seats)
 
 
 @lru_cache(maxsize=1)

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from postroad.net.dialogue import Connection
 from postroad.road.route import Route
+from postroad.road.shaping import MAX_WORDS, Guidance, SiteState, in_words
 from postroad.road.site import Site
 from postroad.road.throttle import BackOff, Throttle
 
@@ -22,6 +23,7 @@ class Keeper(Protocol):
     """What a site asks of the pool that it belongs to."""
 
     is_closing: bool
+    guidance: Guidance | None
 
     def now(self) -> float: ...
     def end(self, home: SitePool, connection: Connection) -> None: ...
@@ -51,12 +53,13 @@ class Lease:
 
     def success(self) -> None:
         """The site has answered: its pauses begin small again, also where the connection is not used any more."""
-        self._home.throttle.success()
+        self._home.success()
 
-    def trouble(self) -> None:
-        """The site has said that it does not want us now (a 421, a 4.7.x, a block): it is left alone for a while."""
+    def trouble(self, words: str = "") -> None:
+        """The site has said in these words that it does not want so much of us (a 421, a 4.7.x, a block): it is left
+        alone for a while, and asked for less."""
         self._had_trouble = True
-        self._home.trouble()
+        self._home.trouble(words, is_of_pace=True)
 
 
 @dataclass(slots=True)
@@ -86,7 +89,10 @@ class Door(Enum):
 class SitePool:
     """The connections to one site and the queue for them: one acquirer stands at the door, the others wait in order."""
 
-    __slots__ = ("_pool", "idle", "is_door_taken", "is_pacing", "site", "throttle", "waiters")
+    __slots__ = (
+        *("_pool", "_seats", "idle", "is_door_taken", "is_pacing", "messages", "site", "sleeper", "throttle"),
+        *("trouble_at", "troubles", "waiters", "words"),
+    )
 
     def __init__(self, pool: Keeper, site: Site, back_off: BackOff) -> None:
         self._pool = pool
@@ -97,6 +103,21 @@ class SitePool:
         self.is_door_taken = False
         self.is_pacing = False
         """Whoever stands at the door waits out the site's pace: nobody overtakes, or large ones would never go."""
+        self.sleeper: asyncio.Future[None] | None = None
+        """Whoever stands at the door and waits for time to pass."""
+        self.words = ""
+        """What it said when it last did not want us."""
+        self.trouble_at: float | None = None
+        self.messages = 0
+        self.troubles = 0
+        self._seats: list[int] = []
+        if pool.guidance is not None:
+            now = pool.now()
+            known = pool.guidance.remembered(site.place)
+            if known is not None:
+                self.throttle.remember(known.learnt, now)
+                self.words = known.words
+            self.throttle.hold(now + pool.guidance.hold_s(site.key))
 
     @property
     def is_in_use(self) -> bool:
@@ -120,17 +141,17 @@ class SitePool:
         limits = self.site.limits
         is_usable = reusable and connection.is_open and connection.transactions < limits.messages_per_connection
         if connection.transactions and is_usable:
-            self.throttle.success()
-        if not is_usable or self._pool.is_closing:
+            self.success()
+        if not is_usable or self._pool.is_closing or self.throttle.connections > self.throttle.most:
             self._pool.end(self, connection)
             return
         now = self._pool.now()
         for index, waiter in enumerate(self.waiters):
-            if self.is_pacing or self.throttle.message_wait(now, waiter.recipients) > 0:
+            if self.is_pacing or self.throttle.pause_wait(now) or self.throttle.message_wait(now, waiter.recipients):
                 break
             if not waiter.future.done() and fits(connection, waiter.route):
                 del self.waiters[index]
-                self.throttle.message_begun(now, waiter.recipients)
+                self.begin_message(waiter.recipients)
                 waiter.future.set_result(connection)
                 return
         if limits.idle_s <= 0:
@@ -141,12 +162,98 @@ class SitePool:
         self.call_next()
         self._pool.wake_any()
 
+    def begin_message(self, recipients: int) -> None:
+        """A lease is given out, or a connection for one is being opened."""
+        self.messages += 1
+        self.throttle.message_begun(self._pool.now(), recipients)
+
     def end_message(self, recipients: int) -> None:
         """What a lease was for has ended."""
         self.throttle.message_ended(self._pool.now(), recipients)
 
-    def trouble(self) -> None:
-        self.throttle.trouble(self._pool.now())
+    def success(self) -> None:
+        """The site takes our mail; it may now bear more."""
+        if self.throttle.success(self._pool.now()):
+            self.call_next()
+
+    def trouble(self, words: str, *, is_of_pace: bool) -> None:
+        """The site does not want us now, or not so much of us."""
+        now = self._pool.now()
+        self.troubles += 1
+        self.trouble_at = now
+        self.words = words[:MAX_WORDS] or self.words
+        self.throttle.trouble(now, is_of_pace=is_of_pace)
+
+    # What changes from outside ------------------------------------------------------------------------------------
+
+    def use(self, site: Site) -> None:
+        """Other limits for the same site, from now on."""
+        self.site = site
+        self.throttle.use(site.limits)
+        self.look_again()
+
+    def hold(self, seconds: float) -> None:
+        """An operator wants it left alone so long; 0: no more."""
+        is_shorter = seconds < self.throttle.pause_wait(self._pool.now())
+        self.throttle.hold(self._pool.now() + seconds)
+        if is_shorter:
+            self.look_again()
+
+    def resume(self) -> None:
+        """An operator wants it used as if nothing had been learnt."""
+        self.throttle.resume()
+        self.words = ""
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Whoever waits for something that may have changed looks."""
+        if self.sleeper is not None and not self.sleeper.done():
+            self.sleeper.set_result(None)
+        self.call_next()
+
+    # Turns with other processes -----------------------------------------------------------------------------------
+
+    def take_seat(self) -> bool:
+        """Whether a connection may be opened beside those of other processes."""
+        if not self.site.seats or self._pool.guidance is None:
+            return True
+        seat = self._pool.guidance.take_seat(self.site.place, self.site.seats)
+        if seat is not None:
+            self._seats.append(seat)
+        return seat is not None
+
+    def closed(self) -> None:
+        """A connection is gone, or could not be opened."""
+        self.throttle.closed()
+        while len(self._seats) > self.throttle.connections:
+            assert self._pool.guidance is not None
+            self._pool.guidance.give_seat_back(self.site.place, self._seats.pop())
+
+    def why_not(self, now: float) -> str:
+        """Why it is left alone."""
+        left = in_words(self.throttle.pause_wait(now))
+        if self.throttle.is_held(now):
+            return f"the site {self.site.key} is paused by an operator for another {left}"
+        because = f"; it said: {self.words}" if self.words else ""
+        return f"the site {self.site.key} asked to be left alone; {left} of that are left{because}"
+
+    def state(self) -> SiteState:
+        """How it is now."""
+        now, throttle = self._pool.now(), self.throttle
+        return SiteState(
+            key=self.site.key,
+            source=self.site.source,
+            connections=throttle.connections,
+            waiting=len(self.waiters) + self.is_door_taken,
+            most=throttle.most,
+            rate=throttle.rate,
+            learnt=throttle.learnt(now),
+            is_held=throttle.is_held(now),
+            words=self.words,
+            trouble_ago_s=None if self.trouble_at is None else now - self.trouble_at,
+            messages=self.messages,
+            troubles=self.troubles,
+        )
 
     def call_next(self) -> None:
         """A place or a connection is free: the first waiter comes to the door, unless somebody stands there."""
@@ -159,7 +266,7 @@ class SitePool:
     def leave_door(self) -> None:
         """The next one may find something too."""
         self.is_door_taken = False
-        if self.idle or self.throttle.connections < self.site.limits.connections or self._pool.is_closing:
+        if self.idle or self.throttle.connections < self.throttle.most or self._pool.is_closing:
             self.call_next()
 
 

@@ -1,7 +1,9 @@
 """How fast a site may be asked, as a pure function of what has happened: concurrency, rate, back-off.
 
 Times are monotonic seconds handed in. Trouble (a 421, a 4.7.x, a refused connection) doubles the pause before the next
-connection, up to a ceiling; a success ends it.
+message, up to a ceiling; the first success after the pause makes the next one short again. Trouble that speaks of our
+pace also halves what the site is asked to bear; successes add to it again, a little each minute (additive increase,
+multiplicative decrease).
 """
 
 from __future__ import annotations
@@ -19,42 +21,96 @@ LOOK_AGAIN_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackOff:
-    """Seconds: the pause after the first trouble, and the longest."""
+    """Seconds: the pause after the first trouble, and the longest. Shares are of the site's own limits."""
 
     first_s: float = 5.0
     ceiling_s: float = 1800.0
+    shrink: float = 0.5
+    """What is left of the share after trouble."""
+    least: float = 0.05
+    """The share never falls below it."""
+    grow: float = 0.1
+    """Added to the share for a success, and at most once in `grow_s`."""
+    grow_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learnt:
+    """What a site has taught: kept over restarts."""
+
+    share: float = 1.0
+    """Of its limits, what it is asked to bear now."""
+    troubles: int = 0
+    """In a row."""
+    pause_s: float = 0.0
+    """How much of its pause is left."""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there is nothing to remember."""
+        return self.share >= 1.0 and not self.troubles and self.pause_s <= 0
 
 
 class Throttle:
     """The state of one site."""
 
     __slots__ = (
-        *("_back_off", "_ended", "_is_paced", "_limits", "_pause_until", "_troubles", "_under_way"),
+        *("_back_off", "_ended", "_grown_at", "_held_until", "_limits", "_most", "_pause_until", "_rate"),
+        *("_recipient_rate", "_share", "_troubles", "_under_way"),
         "connections",
     )
 
     def __init__(self, limits: SiteLimits, back_off: BackOff | None = None) -> None:
-        self._limits = limits
         self._back_off = back_off or BackOff()
         self.connections = 0
         """Open now, or being opened."""
-        self._is_paced = limits.messages_per_minute is not None or limits.recipients_per_minute is not None
         self._under_way: list[int] = []
-        """Recipients of each message that was begun."""
+        """Recipients of each message that was begun, while there is a rate."""
         self._ended: deque[tuple[float, int]] = deque()
-        """Those of the last minute: when each ended, and its recipients."""
+        """Those of the last window: when each ended, and its recipients."""
         self._troubles = 0
         self._pause_until = 0.0
+        self._held_until = 0.0
+        self._share = 1.0
+        self._grown_at = 0.0
+        self.use(limits)
+
+    def use(self, limits: SiteLimits) -> None:
+        """From now on, other limits; what was learnt stays."""
+        self._limits = limits
+        self._apply()
+
+    def _apply(self) -> None:
+        limits, share = self._limits, self._share
+        self._most = max(1, int(limits.connections * share))
+        self._rate = None if limits.messages_per_minute is None else limits.messages_per_minute * share
+        self._recipient_rate = None if limits.recipients_per_minute is None else limits.recipients_per_minute * share
+        if self._rate is None and self._recipient_rate is None:
+            self._under_way.clear()
+            self._ended.clear()
+
+    @property
+    def most(self) -> int:
+        """Connections that the site is asked to bear now."""
+        return self._most
+
+    @property
+    def rate(self) -> float | None:
+        """Messages a minute that it is asked to bear now; None: as many as the connections carry."""
+        return self._rate
+
+    # Pace ---------------------------------------------------------------------------------------------------------
 
     def message_wait(self, now: float, recipients: int = 1) -> float:
         """Seconds until another message, or batch of probes, with so many recipients may be begun.
 
-        One that is under way counts until a minute after its end: only the host knows when it heard which recipient.
+        One that is under way counts until a window after its end: only the host knows when it heard which recipient.
         """
-        rate, recipient_rate = self._limits.messages_per_minute, self._limits.recipients_per_minute
+        rate, recipient_rate = self._rate, self._recipient_rate
         if rate is None and recipient_rate is None:
             return 0.0
-        while self._ended and self._ended[0][0] <= now - MINUTE_S:
+        window = max(_window(rate), _window(recipient_rate))
+        while self._ended and self._ended[0][0] <= now - window:
             self._ended.popleft()
         wait = 0.0
         if rate is not None:
@@ -67,34 +123,48 @@ class Throttle:
     def _wait_for_room(
         under_way: Iterable[int], ended: Iterable[tuple[float, int]], wanted: int, rate: float, now: float
     ) -> float:
-        """Seconds until the last minute has room. More than a minute allows goes into an empty one."""
-        most = max(1, int(rate))
-        ended = list(ended)
+        """Seconds until the last window has room. More than a window allows goes into an empty one."""
+        most, window = max(1, int(rate)), _window(rate)
+        ended = [(at, count) for at, count in ended if at > now - window]
         excess = sum(under_way) + sum(count for _, count in ended) + min(wanted, most) - most
         wait = 0.0
         for at, count in ended:
             if excess <= 0:
                 return wait
             excess -= count
-            wait = at + MINUTE_S - now
+            wait = at + window - now
         return wait if excess <= 0 else max(wait, LOOK_AGAIN_S)
+
+    def queue_wait(self, ahead: int) -> float:
+        """Seconds that so many messages take to go, at the site's rate; 0 where it has none."""
+        return 0.0 if self._rate is None else ahead * MINUTE_S / self._rate
 
     def message_begun(self, now: float, recipients: int = 1) -> None:
         """A message, or a batch of probes, is on its way; `message_ended` follows in any case."""
-        if self._is_paced:
+        if self._rate is not None or self._recipient_rate is not None:
             self._under_way.append(recipients)
 
     def message_ended(self, now: float, recipients: int = 1) -> None:
         """One that was begun with so many recipients has ended, or came to nothing."""
-        if self._is_paced and recipients in self._under_way:
+        if recipients in self._under_way:
             self._under_way.remove(recipients)
             self._ended.append((now, recipients))
 
+    # Connections and pauses ---------------------------------------------------------------------------------------
+
     def connection_wait(self, now: float) -> float:
         """Seconds until another connection may be opened; infinity until one is closed."""
-        if self.connections >= self._limits.connections:
+        if self.connections >= self._most:
             return float("inf")
-        return max(0.0, self._pause_until - now)
+        return self.pause_wait(now)
+
+    def pause_wait(self, now: float) -> float:
+        """Seconds that the site is still left alone."""
+        return max(0.0, self._pause_until - now, self._held_until - now)
+
+    def is_held(self, now: float) -> bool:
+        """Whether it is an operator who wants it left alone."""
+        return self._held_until > now
 
     def opened(self) -> None:
         """A connection is being opened."""
@@ -104,8 +174,17 @@ class Throttle:
         """A connection is gone, or could not be opened."""
         self.connections -= 1
 
-    def trouble(self, now: float) -> float:
-        """The site has shown that it does not want us now. Returns the pause in seconds.
+    def hold(self, until: float) -> None:
+        """An operator wants the site left alone until then; a time that is past: no more."""
+        self._held_until = until
+
+    def resume(self) -> None:
+        """An operator wants it used again, as if nothing had been learnt."""
+        self._troubles, self._pause_until, self._share = 0, 0.0, 1.0
+        self._apply()
+
+    def trouble(self, now: float, *, is_of_pace: bool = False) -> float:
+        """The site has shown that it does not want us now; `is_of_pace`: not so much. Returns the pause in seconds.
 
         Trouble within a pause is the same trouble: several connections may see one refusal."""
         if self._pause_until > now:
@@ -113,9 +192,42 @@ class Throttle:
         pause = min(self._back_off.ceiling_s, self._back_off.first_s * 2.0**self._troubles)
         self._troubles = min(self._troubles + 1, 30)
         self._pause_until = now + pause
+        if is_of_pace:
+            self._share = max(self._back_off.least, self._share * self._back_off.shrink)
+            self._grown_at = self._pause_until
+            self._apply()
         return pause
 
-    def success(self) -> None:
-        """The site takes our mail."""
+    def success(self, now: float) -> bool:
+        """The site takes our mail. Within a pause that says nothing: it was on a connection of before the trouble.
+
+        Returns whether it is asked to bear more from now on."""
+        if self._pause_until > now:
+            return False
         self._troubles = 0
-        self._pause_until = 0.0
+        if self._share >= 1.0 or now - self._grown_at < self._back_off.grow_s:
+            return False
+        self._share = min(1.0, self._share + self._back_off.grow)
+        self._grown_at = now
+        self._apply()
+        return True
+
+    # What is remembered -------------------------------------------------------------------------------------------
+
+    def learnt(self, now: float) -> Learnt:
+        """What is to be remembered."""
+        return Learnt(share=self._share, troubles=self._troubles, pause_s=max(0.0, self._pause_until - now))
+
+    def remember(self, learnt: Learnt, now: float) -> None:
+        """What was known before a restart; bounded, whatever was written down."""
+        back_off = self._back_off
+        self._share = min(1.0, max(back_off.least, learnt.share))
+        self._troubles = min(30, max(0, learnt.troubles))
+        self._pause_until = now + min(back_off.ceiling_s, max(0.0, learnt.pause_s))
+        self._grown_at = self._pause_until
+        self._apply()
+
+
+def _window(rate: float | None) -> float:
+    """The seconds in which a whole number of messages makes up the rate exactly."""
+    return MINUTE_S if rate is None else MINUTE_S * max(1, int(rate)) / rate
