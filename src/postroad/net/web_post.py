@@ -143,11 +143,13 @@ async def _read(answer: httpx.Response) -> WebAnswer:
 
 
 def _explained(error: Exception) -> str:
+    """The innermost fault says most."""
     cause: BaseException | None = error
+    told = ""
     for _ in range(10):
         if cause is None:
             break
-        if isinstance(cause, ssl.SSLError | OSError):
-            return explain_fault(cause)
+        if isinstance(cause, ssl.SSLError | OSError) and (cause.errno is not None or not told):
+            told = explain_fault(cause)
         cause = cause.__cause__ or cause.__context__
-    return str(error).lower() or type(error).__name__
+    return told or str(error).lower() or type(error).__name__
