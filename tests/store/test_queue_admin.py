@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from postroad.smtp.address import NULL, Address
-from postroad.store.queue_admin import QueueAdmin, QueueCounts
+from postroad.store.queue_admin import Changed, QueueAdmin, QueueCounts
+from postroad.store.queue_selection import Selection
 from postroad.store.shards import shard_path
 from postroad.store.spool import Deferred, Settled, SpoolError
 from postroad.store.sqlite_spool import SqliteSpool
@@ -33,10 +34,10 @@ def test_lists_over_all_shards_in_pages_and_filtered(tmp_path: Path) -> None:
             assert (everything[0].sender, everything[4].sender) == ("Ann0@example.org", "")
             assert (everything[0].recipients, everything[0].next_due_at, everything[0].attempts) == (2, WALL, 0)
             assert [entry.id for entry in admin.list(limit=2, after=ids[1])] == ids[2:4]
-            assert [entry.id for entry in admin.list(domain="D1.org")] == [ids[1], ids[4]]
-            assert [entry.id for entry in admin.list(sender="ann3@example.org")] == [ids[3]]
-            assert [entry.id for entry in admin.list(sender="<>")] == [ids[4]]
-            assert len(admin.list(sender="@example.org")) == 5
+            assert [entry.id for entry in admin.list(Selection(domain="D1.org"))] == [ids[1], ids[4]]
+            assert [entry.id for entry in admin.list(Selection(sender="ann3@example.org"))] == [ids[3]]
+            assert [entry.id for entry in admin.list(Selection(sender="<>"))] == [ids[4]]
+            assert len(admin.list(Selection(sender="@example.org"))) == 5
             assert admin.counts(WALL + 2) == QueueCounts(messages=6, recipients=12, due=6, damaged=0, held=0)
             assert admin.show(12345) is None
         for spool in spools:
@@ -52,8 +53,8 @@ def test_retry_and_removal_reach_the_owner(tmp_path: Path) -> None:
         first, second, third = (one[0].message_id for one in kept)
         with QueueAdmin(tmp_path) as admin:
             assert not await spool.changed()
-            assert admin.retry(first) == 2
-            assert admin.retry(domain="y.org") == 3
+            assert admin.retry(Selection(ids=[first])) == Changed(recipients=2, messages=(first,))
+            assert admin.retry(Selection(domain="y.org")).recipients == 3
             assert await spool.changed()
             assert not await spool.changed()
             due = await spool.due(before=WALL, limit=10)
@@ -63,9 +64,9 @@ def test_retry_and_removal_reach_the_owner(tmp_path: Path) -> None:
                 (second, "y.org"),
                 (third, "y.org"),
             }
-            assert admin.remove(second, local="a", domain="x.org") == 1
-            assert admin.remove(third) == 2
-            assert admin.remove(third) == 0
+            assert admin.remove(Selection(ids=[second], recipient=("A", "x.org"))).recipients == 1
+            assert admin.remove(Selection(ids=[third])).recipients == 2
+            assert admin.remove(Selection(ids=[third])).recipients == 0
             assert await spool.changed()
             assert await spool.load(third) is None
             left = await spool.load(second)
@@ -76,7 +77,7 @@ def test_retry_and_removal_reach_the_owner(tmp_path: Path) -> None:
             deferred = [Deferred(queued=one, due_at=WALL + 9, attempt=attempt()) for one in kept[2]]
             await spool.settle([Settled(queued=kept[1][0]), *deferred], [(bounce, WALL)])
             assert [entry.id for entry in admin.list()] == [first, second, bounce.id]
-            assert admin.retry() == 4
+            assert admin.retry().recipients == 4
         await spool.close()
 
     run(work())
@@ -105,7 +106,7 @@ def test_the_balance_holds_whatever_became_of_recipients(tmp_path: Path) -> None
         await spool.settle([Settled(queued=a), Settled(queued=b, fate="bounced")], [(bounce, WALL)])
         await spool.settle([Settled(queued=a), Settled(queued=c, fate="discarded")])
         with QueueAdmin(tmp_path) as admin:
-            assert admin.remove(first.id, local="d", domain="x.test") == 1
+            assert admin.remove(Selection(ids=[first.id], recipient=("d", "x.test"))).recipients == 1
         await spool.settle([Settled(queued=d)])
         held = replace(message(spool.new_id(WALL), "f@x.test", "g@x.test"), held="wait")
         await spool.commit(held, WALL)

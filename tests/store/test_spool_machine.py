@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from postroad.store.queue_admin import QueueAdmin
+from postroad.store.queue_selection import Selection
 from postroad.store.spool import Deferred, Queued, Settled, SpooledMessage
 from postroad.store.sqlite_spool import SpoolLimits, SqliteSpool
 from store.spool_conformance import WALL, attempt, message
@@ -86,7 +87,7 @@ class SpoolMachine(RuleBasedStateMachine):
         if queued is None:
             return
         with QueueAdmin(self.path.parent) as admin:
-            assert admin.remove(queued.message_id) > 0
+            assert admin.remove(Selection(ids=[queued.message_id])).recipients > 0
         self.model = {key: one for key, one in self.model.items() if one.message_id != queued.message_id}
 
         async def work() -> bool:

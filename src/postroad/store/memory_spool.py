@@ -14,6 +14,7 @@ from postroad.store.queue_ids import QueueIds
 from postroad.store.spool import (
     Attempt,
     Deferred,
+    GivenBack,
     Queued,
     Settled,
     SpoolClosed,
@@ -120,6 +121,9 @@ class MemorySpool:
 
         return self._done(look)
 
+    def given_back(self, limit: int) -> asyncio.Future[tuple[GivenBack, ...]]:
+        return self._done(lambda: ())  # no operator reaches in here
+
     def close(self) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_closed = True
@@ -174,10 +178,14 @@ class MemorySpool:
         self._queued[queued.id] = replace(
             queued,
             due_at=outcome.due_at,
-            attempts=queued.attempts + 1,
+            attempts=queued.attempts + outcome.is_attempt,
             delay_notified=queued.delay_notified or outcome.delay_notified,
         )
-        tried = (*self._attempts.get(queued.id, ()), outcome.attempt)
+        before, waiting = self._attempts.get(queued.id, ()), self._waiting.pop(queued.id, None)
+        tried = (*(one for one in before if one is not waiting), outcome.attempt)
+        if not outcome.is_attempt:
+            self._waiting[queued.id] = outcome.attempt
+            tried = (outcome.attempt, *tried[:-1])
         self._attempts[queued.id] = tried[-self._attempts_kept :]
 
     def _remove(self, number: int) -> None:

@@ -1,20 +1,23 @@
-"""The operator's hand in the queue, from a process of its own: list, show, retry now, remove.
+"""The operator's hand in the queue, from a process of its own: list, show, hold, release, retry, give back, remove.
 
 Opens the shards' databases directly, beside the server that owns them: write-ahead logging lets both work, and the
-owner notices through `Spool.changed`. So it needs no running server and no lock. A change waits at most
-`busy_timeout_s` for the owner's transaction. What the owner is delivering at this moment is not called back: a
-message removed then may still arrive, but is not tried again. Synchronous; raises SpoolError.
-Used by `postroad queue` and the web pages (in a thread).
+owner notices through `Spool.changed`. So it needs no running server and no lock. A change of many recipients is made in
+transactions of a few, each of which waits at most `busy_timeout_s` for the owner's and holds it up no longer than one
+of its own. What the owner is delivering at this moment is not called back: a message removed then may still arrive, but
+is not tried again. Synchronous; raises SpoolError.
+Used by `postroad queue`, `postroad trace` and the web pages (in a thread).
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+from postroad.store.queue_selection import LAST_ATTEMPT, Selection, conditions
 from postroad.store.shards import find_shards
 from postroad.store.spool import Attempt, Queued, SpooledMessage, SpoolError
 from postroad.store.spool_rows import read_attempts, read_message, read_recipients, remove_empty
@@ -24,7 +27,7 @@ from postroad.store.tally import count
 from postroad.store.tally import read as read_tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Self
 
@@ -48,6 +51,16 @@ class QueueEntry:
     """Of the recipient tried most often."""
     damaged: str | None
     """Why it was set aside."""
+    held: str | None
+    """Why it waits for an operator's release."""
+    priority: int
+    host: str
+    """The one tried last; empty where there is none."""
+    reason: str
+    """What it said, or why there was no answer."""
+    meaning: str
+    is_given_back: bool
+    """The server is to give it back to its sender."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,20 +95,60 @@ class QueueCounts:
     """Messages held for an operator, or for a hook."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """What a change came to: recipients, and the ids of their messages."""
+
+    recipients: int
+    messages: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueGroup:
+    """What waits for one domain, host or reason, or from one sender."""
+
+    key: str
+    messages: int
+    recipients: int
+    due: int
+    held: int
+    """Recipients of messages that are held."""
+    oldest_at: float
+    next_due_at: float | None
+    reason: str
+    """The words of its latest attempt."""
+
+
 _LIST = """
-    SELECT id, sender_local, sender_domain, received_at, expires_at, size,
-        (SELECT count(*) FROM recipient WHERE message_id = message.id),
-        (SELECT min(due_at) FROM recipient WHERE message_id = message.id),
-        (SELECT max(attempts) FROM recipient WHERE message_id = message.id),
-        (SELECT reason FROM damaged WHERE message_id = message.id)
-    FROM message
-    WHERE id > :after AND id <= :last
-        AND (:domain IS NULL OR EXISTS (SELECT 1 FROM recipient WHERE message_id = message.id AND domain = :domain))
-        AND (:sender IS NULL OR lower(ifnull(sender_local || '@' || sender_domain, '')) = :sender)
-        AND (:sender_domain IS NULL OR sender_domain = :sender_domain)
-    ORDER BY id LIMIT :limit
+    SELECT m.id, sender_local, sender_domain, received_at, expires_at, size,
+        (SELECT count(*) FROM recipient WHERE message_id = m.id),
+        (SELECT min(due_at) FROM recipient WHERE message_id = m.id),
+        (SELECT max(attempts) FROM recipient WHERE message_id = m.id),
+        (SELECT reason FROM damaged WHERE message_id = m.id),
+        m.held, m.priority,
+        (SELECT host FROM attempt WHERE message_id = m.id ORDER BY at DESC, number DESC LIMIT 1),
+        (SELECT reply FROM attempt WHERE message_id = m.id ORDER BY at DESC, number DESC LIMIT 1),
+        (SELECT meaning FROM attempt WHERE message_id = m.id ORDER BY at DESC, number DESC LIMIT 1),
+        EXISTS (SELECT 1 FROM giving_back g JOIN recipient r ON r.id = g.recipient_id AND r.message_id = g.message_id
+            WHERE g.message_id = m.id)
+    FROM message m
+    WHERE m.id > :after AND {of_message}
+        AND {of_any}
+    ORDER BY m.id LIMIT :limit
 """
-_ANY_ID = (1 << 63) - 1
+_FIND = """
+    SELECT r.id, r.message_id FROM message m JOIN recipient r ON r.message_id = m.id
+    WHERE {of_message} AND {of_recipient} AND r.id > :from_row ORDER BY r.id LIMIT :rows
+"""
+_GROUPS = {
+    "domain": "r.domain",
+    "host": f"ifnull(({LAST_ATTEMPT.format('host')}), '')",
+    "reason": f"CASE WHEN m.held IS NOT NULL THEN 'held' ELSE ifnull(({LAST_ATTEMPT.format('meaning')}), '') END",
+    "sender": "CASE WHEN m.sender_domain IS NULL THEN '<>' ELSE m.sender_local || '@' || m.sender_domain END",
+}
+ROWS_TOGETHER = 500
+"""Recipients changed in one transaction."""
+EVERYTHING = Selection()
 
 
 class QueueAdmin:
@@ -125,40 +178,56 @@ class QueueAdmin:
             connection.close()
         self._shards = []
 
-    def list(
-        self, *, limit: int = 100, after: int = 0, domain: str | None = None, sender: str | None = None
-    ) -> tuple[QueueEntry, ...]:
-        """Messages by id (oldest first), a page of them: `after` is the last id of the page before.
-
-        `domain`: with a recipient there still to be settled. `sender`: an address, `@domain`, or `<>`."""
-        whole, of_domain = _sender_filter(sender)
-        filters = {
-            "after": after,
-            "last": _ANY_ID,
-            "limit": limit,
-            "domain": None if domain is None else domain.lower(),
-            "sender": whole,
-            "sender_domain": of_domain,
-        }
+    def list(self, selection: Selection = EVERYTHING, *, limit: int = 100, after: int = 0) -> tuple[QueueEntry, ...]:
+        """Messages by id (oldest first), a page of them: `after` is the last id of the page before."""
         found: list[QueueEntry] = []
         for shard, path, connection in self._shards:
             with _explained(path):
-                found += [_entry(shard, row) for row in connection.execute(_LIST, filters)]
+                wanted = conditions(selection, connection)
+                statement = _LIST.format(of_message=wanted.of_message, of_any=wanted.of_any)
+                rows = connection.execute(statement, {**wanted.values, "after": after, "limit": limit})
+                found += [_entry(shard, row) for row in rows]
         return tuple(sorted(found, key=lambda entry: entry.id)[:limit])
+
+    def size(self, selection: Selection) -> tuple[int, int]:
+        """How many messages and recipients it selects."""
+        messages = recipients = 0
+        for _, path, connection in self._shards:
+            with _explained(path):
+                wanted = conditions(selection, connection)
+                row = connection.execute(
+                    "SELECT count(DISTINCT m.id), count(*) FROM message m JOIN recipient r ON r.message_id = m.id"  # noqa: S608
+                    f" WHERE {wanted.of_message} AND {wanted.of_recipient}",
+                    wanted.values,
+                ).fetchone()
+                messages, recipients = messages + row[0], recipients + row[1]
+        return messages, recipients
+
+    def summary(self, by: str, selection: Selection = EVERYTHING, *, now: float) -> tuple[QueueGroup, ...]:
+        """What waits, put together by `domain`, `host`, `reason` or `sender`; the most recipients first."""
+        groups: dict[str, QueueGroup] = {}
+        for _, path, connection in self._shards:
+            with _explained(path):
+                wanted = conditions(selection, connection)
+                rows = connection.execute(
+                    f"SELECT {_GROUPS[by]}, count(DISTINCT m.id), count(*), total(r.due_at <= :now),"  # noqa: S608
+                    " total(m.held IS NOT NULL), min(m.received_at), min(r.due_at), ifnull(max(("
+                    f" {LAST_ATTEMPT.format('at || char(0) || reply')})), '')"
+                    " FROM message m JOIN recipient r ON r.message_id = m.id"
+                    f" WHERE {wanted.of_message} AND {wanted.of_recipient} GROUP BY 1",
+                    {**wanted.values, "now": now},
+                )
+                for row in rows:
+                    one = _group(row)
+                    groups[one.key] = _together(groups[one.key], one) if one.key in groups else one
+        return tuple(sorted(groups.values(), key=lambda one: (-one.recipients, one.key)))
 
     def show(self, message_id: int) -> QueueMessage | None:
         """Everything about one message, or None where there is none of that id."""
-        only = {
-            "after": message_id - 1,
-            "last": message_id,
-            "limit": 1,
-            "domain": None,
-            "sender": None,
-            "sender_domain": None,
-        }
         for shard, path, connection in self._shards:
             with _explained(path):
-                row = connection.execute(_LIST, only).fetchone()
+                statement = _LIST.format(of_message="m.id = :id", of_any="1")
+                row = connection.execute(statement, {"id": message_id, "after": message_id - 1, "limit": 1}).fetchone()
                 if row is not None:
                     return _whole(connection, _entry(shard, row))
         return None
@@ -185,61 +254,166 @@ class QueueAdmin:
                 totals.update(read_tally(connection))
         return dict(totals)
 
-    def retry(self, message_id: int | None = None, *, domain: str | None = None) -> int:
-        """Make recipients due at once: of that message, of that domain, or all. A message set aside as damaged
-        is tried again only when named. The number of recipients."""
-        changed = 0
+    # Changing -----------------------------------------------------------------------------------------------------
+
+    def retry(self, selection: Selection = EVERYTHING) -> Changed:
+        """Make recipients due at once. What is held stays so; what was set aside as damaged is tried again only where
+        its id is given."""
+
+        def change(connection: sqlite3.Connection, rows: str, messages: str) -> int:
+            named = "1" if selection.ids is not None else "due_at IS NOT NULL"
+            changed = connection.execute(
+                f"UPDATE recipient SET due_at = 0 WHERE id IN (SELECT value FROM json_each(?)) AND {named}"  # noqa: S608
+                " AND NOT EXISTS (SELECT 1 FROM message m WHERE m.id = message_id AND m.held IS NOT NULL)",
+                (rows,),
+            ).rowcount
+            if selection.ids is not None:
+                connection.execute(
+                    "DELETE FROM damaged WHERE message_id IN (SELECT value FROM json_each(?))", (messages,)
+                )
+            return changed
+
+        return self._change(selection, change)
+
+    def hold(self, selection: Selection, why: str) -> Changed:
+        """Keep messages without delivering them, until `release`. What is held already stays held for its reason."""
+
+        def change(connection: sqlite3.Connection, rows: str, messages: str) -> int:
+            connection.execute(
+                "UPDATE message SET held = ? WHERE id IN (SELECT value FROM json_each(?)) AND held IS NULL",
+                (why, messages),
+            )
+            return connection.execute(
+                "UPDATE recipient SET due_at = NULL WHERE message_id IN (SELECT value FROM json_each(?))", (messages,)
+            ).rowcount
+
+        return self._change(replace(selection, is_held=False), change)
+
+    def release(self, selection: Selection) -> Changed:
+        """Let held messages go: their recipients are due now."""
+
+        def change(connection: sqlite3.Connection, rows: str, messages: str) -> int:
+            connection.execute(
+                "UPDATE message SET held = NULL WHERE id IN (SELECT value FROM json_each(?))", (messages,)
+            )
+            return connection.execute(
+                "UPDATE recipient SET due_at = 0 WHERE message_id IN (SELECT value FROM json_each(?))"
+                " AND NOT EXISTS (SELECT 1 FROM damaged d WHERE d.message_id = recipient.message_id)",
+                (messages,),
+            ).rowcount
+
+        return self._change(replace(selection, is_held=True), change)
+
+    def give_back(self, selection: Selection, words: str) -> Changed:
+        """Have recipients given back to their senders, with a notification that says why: the server does it as soon as
+        it delivers to none of them, once for each, whatever happens in between. Damaged messages cannot be."""
+
+        def change(connection: sqlite3.Connection, rows: str, messages: str) -> int:
+            changed = connection.execute(
+                "INSERT OR REPLACE INTO giving_back SELECT message_id, id, ? FROM recipient"
+                " WHERE id IN (SELECT value FROM json_each(?))"
+                " AND NOT EXISTS (SELECT 1 FROM damaged d WHERE d.message_id = recipient.message_id)",
+                (words, rows),
+            ).rowcount
+            connection.execute(
+                "UPDATE recipient SET due_at = NULL WHERE id IN (SELECT value FROM json_each(?))", (rows,)
+            )
+            return changed
+
+        return self._change(selection, change)
+
+    def remove(self, selection: Selection) -> Changed:
+        """Remove recipients, and messages that have none left; nobody is told."""
+
+        def change(connection: sqlite3.Connection, rows: str, messages: str) -> int:
+            gone = connection.execute(
+                "DELETE FROM recipient WHERE id IN (SELECT value FROM json_each(?))", (rows,)
+            ).rowcount
+            count(connection, {"removed": gone})
+            remove_empty(connection, json.loads(messages))
+            return gone
+
+        return self._change(selection, change)
+
+    def _change(self, selection: Selection, change: Callable[[sqlite3.Connection, str, str], int]) -> Changed:
+        """Find what is meant and change it, a page a transaction; `change` gets recipient rows and message ids as JSON
+        and says how many recipients it changed."""
+        recipients = 0
+        touched: dict[int, None] = {}
         for _, path, connection in self._shards:
-            with transaction(connection, path):
-                changed += connection.execute(
-                    "UPDATE recipient SET due_at = 0 WHERE (due_at IS NOT NULL OR message_id = :message)"
-                    " AND (:message IS NULL OR message_id = :message) AND (:domain IS NULL OR domain = :domain)",
-                    {"message": message_id, "domain": None if domain is None else domain.lower()},
-                ).rowcount
-                if message_id is not None:
-                    connection.execute("DELETE FROM damaged WHERE message_id = ?", (message_id,))
-        return changed
-
-    def remove(self, message_id: int, *, local: str | None = None, domain: str | None = None) -> int:
-        """Remove a message, or only its recipients with that local part and domain; nobody gets a bounce.
-
-        The number of recipients removed."""
-        removed = 0
-        for _, path, connection in self._shards:
-            with transaction(connection, path):
-                gone = connection.execute(
-                    "DELETE FROM recipient WHERE message_id = :message AND (:local IS NULL OR local = :local)"
-                    " AND (:domain IS NULL OR domain = :domain)",
-                    {"message": message_id, "local": local, "domain": None if domain is None else domain.lower()},
-                ).rowcount
-                count(connection, {"removed": gone})
-                removed += gone
-                remove_empty(connection, (message_id,))
-        return removed
+            with _explained(path):
+                wanted = conditions(selection, connection)
+            statement = _FIND.format(of_message=wanted.of_message, of_recipient=wanted.of_recipient)
+            from_row = 0
+            while True:
+                with transaction(connection, path):
+                    page = connection.execute(
+                        statement, {**wanted.values, "from_row": from_row, "rows": ROWS_TOGETHER}
+                    ).fetchall()
+                    messages = dict.fromkeys(number for _, number in page)
+                    changed = (
+                        change(connection, json.dumps([row for row, _ in page]), json.dumps(list(messages)))
+                        if page
+                        else 0
+                    )
+                recipients += changed
+                if changed:
+                    touched |= messages
+                if len(page) < ROWS_TOGETHER:
+                    break
+                from_row = page[-1][0]
+        return Changed(recipients=recipients, messages=tuple(touched))
 
 
-def _sender_filter(sender: str | None) -> tuple[str | None, str | None]:
-    """What `sender` asks for: a whole address (empty: the null reverse-path), or a domain."""
-    if sender is None:
-        return None, None
-    if sender.startswith("@"):
-        return None, sender[1:].lower()
-    return ("" if sender == "<>" else sender.lower()), None
-
-
-def _entry(shard: int, row: tuple[object, ...]) -> QueueEntry:
-    number, local, domain, received_at, expires_at, size, recipients, next_due_at, attempts, damaged = row
+def _entry(shard: int, row: tuple[Any, ...]) -> QueueEntry:
+    number, local, domain, received_at, expires_at, size, recipients, next_due_at, attempts, damaged = row[:10]
+    held, priority, host, reply, meaning, is_given_back = row[10:]
     return QueueEntry(
-        id=int(str(number)),
+        id=number,
         shard=shard,
         sender="" if domain is None else f"{local}@{domain}",
-        received_at=float(str(received_at)),
-        expires_at=float(str(expires_at)),
-        size_bytes=int(str(size)),
-        recipients=int(str(recipients)),
-        next_due_at=None if next_due_at is None else float(str(next_due_at)),
-        attempts=0 if attempts is None else int(str(attempts)),
-        damaged=None if damaged is None else str(damaged),
+        received_at=float(received_at),
+        expires_at=float(expires_at),
+        size_bytes=size,
+        recipients=recipients,
+        next_due_at=None if next_due_at is None else float(next_due_at),
+        attempts=attempts or 0,
+        damaged=damaged,
+        held=held,
+        priority=priority,
+        host=host or "",
+        reason=reply or "",
+        meaning=meaning or "",
+        is_given_back=bool(is_given_back),
+    )
+
+
+def _group(row: tuple[Any, ...]) -> QueueGroup:
+    key, messages, recipients, due, held, oldest_at, next_due_at, latest = row
+    return QueueGroup(
+        key=key,
+        messages=messages,
+        recipients=recipients,
+        due=int(due),
+        held=int(held),
+        oldest_at=oldest_at,
+        next_due_at=next_due_at,
+        reason=latest.partition("\0")[2],
+    )
+
+
+def _together(one: QueueGroup, other: QueueGroup) -> QueueGroup:
+    """The same group of two shards."""
+    due = [at for at in (one.next_due_at, other.next_due_at) if at is not None]
+    return QueueGroup(
+        key=one.key,
+        messages=one.messages + other.messages,
+        recipients=one.recipients + other.recipients,
+        due=one.due + other.due,
+        held=one.held + other.held,
+        oldest_at=min(one.oldest_at, other.oldest_at),
+        next_due_at=min(due, default=None),
+        reason=one.reason or other.reason,
     )
 
 

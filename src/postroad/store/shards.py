@@ -41,6 +41,10 @@ def find_shards(directory: Path) -> tuple[tuple[int, Path], ...]:
     return tuple(sorted((int(match[1]), entry) for match, entry in found))
 
 
+_Rows = tuple[tuple[Any, ...], list[Any], list[Any], list[Any], list[Any]]
+"""A message's: its own, recipients, attempts, damage, what is to be given back."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopted:
     """What a take-over brought. `damaged`: ids of the messages that could not be read and stay in the file aside."""
@@ -146,7 +150,7 @@ class _Chunk:
                 raise
             return [row[0] for row in self._orphan.execute(statements[1], (last, CHUNK_MESSAGES))]
 
-    def _read(self, message_id: int) -> tuple[tuple[Any, ...], list[Any], list[Any], list[Any]]:
+    def _read(self, message_id: int) -> _Rows:
         get = self._orphan.execute
         by = (message_id,)
         message = get(f"SELECT {MESSAGE_COLUMNS} FROM message WHERE id = ?", by).fetchone()  # noqa: S608
@@ -157,12 +161,13 @@ class _Chunk:
             get(f"SELECT {RECIPIENT_COLUMNS} FROM recipient WHERE message_id = ? ORDER BY id", by).fetchall(),  # noqa: S608
             get("SELECT * FROM attempt WHERE message_id = ?", by).fetchall(),
             get("SELECT * FROM damaged WHERE message_id = ?", by).fetchall(),
+            get("SELECT * FROM giving_back WHERE message_id = ?", by).fetchall(),
         )
 
 
-def _insert(ours: sqlite3.Connection, rows: tuple[tuple[Any, ...], list[Any], list[Any], list[Any]], first: int) -> int:
+def _insert(ours: sqlite3.Connection, rows: _Rows, first: int) -> int:
     """Insert one message under new recipient rows from `first` on; how many of these it took."""
-    message, recipients, attempts, damaged = rows
+    message, recipients, attempts, damaged, given_back = rows
     places = ", ".join("?" * len(message))
     if not ours.execute(f"INSERT OR IGNORE INTO message ({MESSAGE_COLUMNS}) VALUES ({places})", message).rowcount:  # noqa: S608
         return 0
@@ -177,4 +182,8 @@ def _insert(ours: sqlite3.Connection, rows: tuple[tuple[Any, ...], list[Any], li
         [(row[0], numbers.get(row[1], -row[1]), *row[2:]) for row in attempts],
     )
     ours.executemany("INSERT INTO damaged VALUES (?, ?)", damaged)
+    ours.executemany(
+        "INSERT INTO giving_back VALUES (?, ?, ?)",
+        [(row[0], numbers[row[1]], row[2]) for row in given_back if row[1] in numbers],
+    )
     return len(recipients)

@@ -1,6 +1,6 @@
 """The spool port: where an accepted message lives until every recipient is settled.
 
-Nine verbs. `commit` and `settle` are durable when their future completes: the change would survive
+Ten verbs. `commit` and `settle` are durable when their future completes: the change would survive
 a power cut. One process owns a spool; a second one is refused at opening (`SpoolLocked`).
 Every implementation passes the conformance suite in tests/store.
 """
@@ -120,6 +120,16 @@ class Deferred:
     due_at: float
     attempt: Attempt
     delay_notified: bool = False
+    is_attempt: bool = True
+    """False: nothing was tried, for our own pace's sake. It is not counted; the reason is kept until something is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenBack:
+    """A recipient that an operator wants given back to the sender, and why."""
+
+    queued: Queued
+    words: str
 
 
 def as_queued(message: SpooledMessage, due_at: float, first: int) -> list[Queued]:
@@ -186,6 +196,11 @@ class Spool(Protocol):
 
         True asks the caller to read the due recipients again: some may be due sooner, some gone.
         Cheap enough for once a second."""
+        ...
+
+    def given_back(self, limit: int) -> asyncio.Future[tuple[GivenBack, ...]]:
+        """Recipients that an operator wants given back to their senders, those of the oldest messages first. They are
+        never due."""
         ...
 
     def close(self) -> asyncio.Future[None]:

@@ -223,13 +223,19 @@ def read_attempts(connection: sqlite3.Connection, message_id: int) -> dict[int, 
 def defer(connection: sqlite3.Connection, deferred: Sequence[Deferred], *, kept: int, reply_chars: int) -> None:
     """Move recipients to their next time, each with its attempt; the `kept` last attempts stay."""
     connection.executemany(
-        "UPDATE recipient SET due_at = ?, attempts = attempts + 1, delay_notified = delay_notified OR ? WHERE id = ?",
-        [(one.due_at, 1 if one.delay_notified else 0, one.queued.id) for one in deferred],
+        # What an operator held meanwhile is due no more.
+        "UPDATE recipient SET due_at = CASE WHEN EXISTS (SELECT 1 FROM message m WHERE m.id = message_id"
+        " AND m.held IS NOT NULL) THEN NULL ELSE ? END,"
+        " attempts = attempts + ?, delay_notified = delay_notified OR ? WHERE id = ?",
+        [(one.due_at, int(one.is_attempt), int(one.delay_notified), one.queued.id) for one in deferred],
     )
     connection.executemany(
-        "INSERT OR REPLACE INTO attempt SELECT message_id, id, attempts, ?, ?, ?, ?, ?, ? FROM recipient WHERE id = ?",
+        # Why nothing was tried has a number of its own, before all.
+        "INSERT OR REPLACE INTO attempt SELECT message_id, id, CASE WHEN ? THEN attempts ELSE 0 END, ?, ?, ?, ?, ?, ?"
+        " FROM recipient WHERE id = ?",
         [
             (
+                int(one.is_attempt),
                 f"{one.queued.recipient.address.local}@{one.queued.recipient.address.domain}",
                 one.attempt.at,
                 one.attempt.host,
@@ -241,8 +247,11 @@ def defer(connection: sqlite3.Connection, deferred: Sequence[Deferred], *, kept:
             for one in deferred
         ],
     )
-    old = [(one.queued.message_id, one.queued.id, one.queued.attempts + 1 - kept) for one in deferred]
-    old = [entry for entry in old if entry[2] > 0]
+    old = [
+        (one.queued.message_id, one.queued.id, max(0, one.queued.attempts + 1 - kept))
+        for one in deferred
+        if one.is_attempt
+    ]
     if old:
         connection.executemany("DELETE FROM attempt WHERE message_id = ? AND recipient_id = ? AND number <= ?", old)
 

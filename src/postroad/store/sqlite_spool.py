@@ -17,8 +17,9 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from postroad.store.giving_back import given_back, sweep
 from postroad.store.queue_ids import QueueIds, floor_beyond
-from postroad.store.spool import Deferred, Queued, Settled, SpooledMessage, SpoolError, as_queued
+from postroad.store.spool import Deferred, GivenBack, Queued, Settled, SpooledMessage, SpoolError, as_queued
 from postroad.store.spool_amend import amend, held_for
 from postroad.store.spool_rows import (
     INSERT_MESSAGES,
@@ -155,6 +156,7 @@ class SqliteSpool:
         try:
             connection = self._connect()
             self._next_recipient, floor = _where_it_stood(connection)
+            sweep(connection)
             self._look_for_changes(connection)
             self._ids = QueueIds(shard, floor)
         except BaseException:
@@ -248,6 +250,9 @@ class SqliteSpool:
 
     def held_for(self, reason: str, limit: int) -> asyncio.Future[tuple[int, ...]]:
         return self._reader.ask(lambda connection: tuple(held_for(connection, reason, limit)))
+
+    def given_back(self, limit: int) -> asyncio.Future[tuple[GivenBack, ...]]:
+        return self._reader.ask(lambda connection: given_back(connection, limit))
 
     def write(self, call: Callable[[sqlite3.Connection], Any]) -> asyncio.Future[Any]:
         """Run `call` in the writer's thread, inside the transaction of the next batch, for adoption and upkeep."""
