@@ -23,14 +23,18 @@ from typing import Any
 from postroad.clock import SystemClock
 from postroad.compose import authentication, hooks, queueing, receiving, returns, sending, server, signing
 from postroad.compose.guard import GuardHouse
+from postroad.compose.history import History
+from postroad.compose.log import use_log
 from postroad.compose.mailbox_house import MailboxHouse
 from postroad.compose.tls_policy import ReportSending, TlsHouse
 from postroad.config import Config, ConfigMistake
 from postroad.deliver.attempt import Attempter
 from postroad.deliver.examiner import PENDING, Examiner, ExaminerPorts, ExaminerSettings
+from postroad.deliver.ports import LocalDelivery
+from postroad.deliver.returns import Return, ReturnPorts, ReturnsDelivery
 from postroad.deliver.settle import Judgement
 from postroad.deliver.worker import Deliverer, DelivererSettings, Surroundings
-from postroad.events import configure, emit, watch
+from postroad.events import emit, watch
 from postroad.hook.notices import Notices
 from postroad.hook.plugin import PluginError
 from postroad.hook.scanner import Scanner
@@ -138,6 +142,7 @@ class Worker:
             self._gate = Gate(*receiving.connection_limits(config))
             self._budget = Budget(config.limits.body_memory_octets)
             self._facts = returns.Facts(config, self._clock)
+            self._history = History(config, self._clock)
             self._signer = signing.signer(config, self._clock, self._accounts)
             self._scanners = hooks.scanners(config, self._clock.monotonic)
             self._notices = Notices(self._scanners)
@@ -176,6 +181,7 @@ class Worker:
             finally:
                 await self._guard_house.close()
                 await self._facts.close()
+                await self._history.close()
                 await self._tls.close()
                 self._signer.close()
                 self._mailbox_house.close()
@@ -219,11 +225,34 @@ class Worker:
         attempter = Attempter(
             router,
             pool,
-            local=self._mailbox_house.local,
+            local=self._local_delivery(config),
             returns=returns.return_route(config, self._secret),
             forwarding=self._mailbox_house.forwarding(),
         )
         return resolver, pool, attempter
+
+    def _local_delivery(self, config: Config) -> LocalDelivery:
+        settings = returns.return_settings(config, self._secret)
+        if settings is None:
+            return self._mailbox_house.local
+        ports = ReturnPorts(
+            originals=self._history,
+            heard=self._heard,
+            left=self._facts.left,
+            queue=self._queue_of_ours,
+            new_id=self._spool.new_id,
+            wall=self._clock.wall,
+        )
+        return ReturnsDelivery(settings, ports, self._mailbox_house.local)
+
+    def _heard(self, returned: Return) -> None:
+        self._facts.heard(returned)
+        self._history.heard(returned)
+
+    async def _queue_of_ours(self, message: SpooledMessage) -> None:
+        """A message that this server made, on its way when this returns. Raises SpoolError."""
+        self._hand_on(await self._spool.commit(message, self._clock.wall()))
+        self._history.accepted(message)
 
     async def _in_mailbox_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._mailbox_threads, work, *arguments)
@@ -279,11 +308,11 @@ class Worker:
             on_committed=self._hand_on,
             on_accepted=self._accepted,
             expand=self._mailbox_house.expand,
+            priorities=queueing.priorities(config),
         )
         contexts = server.tls_contexts(config)
         local = self._mailbox_house.directory
         router = sending.router(config, self._resolver, self._rng)
-            priorities=queueing.priorities(config),
         asking = self._facts.asking(config, self._resolver, router, self._rng)
         of_users = self._facts.checks(self._secret, local.is_local, asking)
         guard = self._guard_house.guard
@@ -326,10 +355,12 @@ class Worker:
     ) -> None:
         """An attempt's outcome is durable: whoever keeps a record is told."""
         self._facts.settled(message, judgement, bounces, at)
+        self._history.settled(message, judgement, bounces, at)
         hooks.notice_all(self._notices, message, judgement)
 
     def _accepted(self, message: SpooledMessage) -> None:
         """A message is safe: whoever is to see it next is told."""
+        self._history.accepted(message)
         if message.held == PENDING:
             self._examiner.take(message.id)
 
@@ -346,6 +377,8 @@ class Worker:
             self._sweep,
             self._facts.behind.run,
             self._facts.upkeep,
+            self._history.behind.run,
+            *([self._history.upkeep] if self._assignment.index == 0 else []),
             self._keep_keys,
             self._mailbox_house.run,
             self._notices.run,
@@ -410,9 +443,10 @@ class Worker:
         self._config = loaded
         self._stations = stations
         self._facts.use(loaded)
+        self._history.use(loaded)
         self._disk.use(loaded)
         self._use_hooks(scanners, loaded)
-        configure(level=loaded.log.level, as_json=loaded.log.format == "json")
+        use_log(loaded)
         old_pool, old_resolver = self._pool, self._resolver
         self._resolver, self._pool, attempter = self._make_road(loaded)
         self._deliverer.use(attempter, sending.settle_policy(loaded), sending.schedule_limits(loaded))

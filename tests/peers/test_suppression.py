@@ -15,6 +15,7 @@ import pytest
 
 from cli.calls import in_thread
 from deliver.peers import Host, listening
+from deliver.test_returns import BOUNCE
 from dns_server import DnsServer
 from peers.server import DOMAIN, PASSWORD, Section, Server
 
@@ -94,3 +95,32 @@ def test_recipients_are_checked_before_mail_for_them_is_taken(tmp_path: Path, mo
             assert code == 550
             assert b"5.1.1 gone@example.net: there is no such mailbox (mx.example.net said: 550 5.1.1 No such" in said
         server.wait(lambda: len(host.taken) >= 1, "delivery to bob")
+
+
+@pytest.mark.peer
+def test_a_bounce_that_comes_later_counts_for_its_message_and_a_forged_one_is_refused(tmp_path: Path) -> None:
+    host = Host()
+    with serving(host, tmp_path, returns={"domain": f"bounces.{DOMAIN}"}) as server:
+        assert submit(server, "carl@example.net") == {}
+        server.wait(lambda: len(host.taken) == 1, "delivery")
+        sender = host.taken[0].mail.split(b"<")[1].split(b">")[0].decode()
+        assert sender.startswith("b-") and sender.endswith(f"@bounces.{DOMAIN}")
+        bounce = BOUNCE % (b"carl@example.net", b"failed")
+        with smtplib.SMTP("127.0.0.1", server.mx_port, timeout=30) as client:
+            client.ehlo("mx.example.net")
+            assert client.docmd("MAIL FROM:<>")[0] == 250
+            assert client.rcpt(f"b-0000000000000-0000000000000000@bounces.{DOMAIN}")[0] == 550
+            assert client.rcpt(sender)[0] == 250
+            assert client.data(bounce)[0] == 250
+        (passed_on,) = server.wait_for_messages("ann")
+        assert "No such user here" in passed_on.as_string()
+        server.wait(lambda: "carl@example.net" in submit(server, "carl@example.net"), "refusal")
+        ids = [line for line in server.log().splitlines() if "return.bounced" in line]
+        assert len(ids) == 1
+        queue_id = ids[0].split("queue_id=")[1].split()[0]
+        server.wait(lambda: "came back later" in server.run("trace", queue_id).stdout, "its trace")
+        told = server.run("trace", queue_id).stdout
+        assert "to carl@example.net: bounced" in told and "No such user here" in told
+        assert "C: DATA" in told and "octets of the message" in told and "S: 250" in told
+        verdict = json.loads(here(server, "verify", "carl@example.net", "--format", "jsonl"))
+        assert (verdict["verdict"], verdict["reason"]) == ("undeliverable", "bounced")

@@ -78,17 +78,13 @@ def test_a_new_version_takes_over_and_a_reload_happens_under_load_without_a_refu
             load.start()
         try:
             assert server.process is not None
+            mark = "worker.serving" if number is signal.SIGUSR2 else "config.reloaded"
             for times in (1, 2):
-                server.wait(lambda times=times: min(len(load.sent) for load in loads) > 15 * times, "messages sent")
-                begun = server.log().count("worker.serving")
+                server.wait(partial(have_sent, loads, 15 * times), "messages sent")
+                begun = server.log().count(mark)
                 server.process.send_signal(number)
-                if number is signal.SIGUSR2:
-                    server.wait(
-                        lambda begun=begun: server.log().count("worker.serving") >= begun + 2, "the new version"
-                    )
-                else:
-                    server.wait(lambda times=times: server.log().count("config.reloaded") == 2 * times, "the reload")
-            server.wait(lambda: min(len(load.sent) for load in loads) > 60, "messages sent")
+                server.wait(partial(is_told, server, mark, begun + 2), mark)
+            server.wait(partial(have_sent, loads, 60), "messages sent")
         finally:
             for load in loads:
                 load.over.set()

@@ -10,10 +10,12 @@ from typing import Any
 
 from postroad.clock import Clock
 from postroad.compose.mailboxes import directory, domains, has_quotas, maildirs, quotas
+from postroad.compose.returns import return_settings
 from postroad.compose.transports import destinations, separator
 from postroad.config import Config
 from postroad.deliver.destinations import Destinations
 from postroad.deliver.forwarding import Forwarding
+from postroad.deliver.returns import is_return_address
 from postroad.events import emit
 from postroad.message.envelope import Recipient
 from postroad.message.srs import Srs, SrsFault, SrsName
@@ -65,7 +67,13 @@ class MailboxHouse:
             stored=self._stored,
             has_stored=self._book.has_aliases,
             returned=self._returned if config.srs.enabled else (lambda address: None),
+            is_return=self._is_return(config),
         )
+
+    def _is_return(self, config: Config) -> Callable[[Address], bool]:
+        """What of the return domain is read here."""
+        settings = return_settings(config, self._secret)
+        return (lambda address: False) if settings is None else (lambda address: is_return_address(address, settings))
 
     def _stored(self, name: str) -> Sequence[Address]:
         try:

@@ -22,7 +22,8 @@ def named_domains(config: Config) -> dict[str, DomainSettings]:
 
 def domains(config: Config) -> frozenset[str]:
     """The local domains in canonical form."""
-    return frozenset(to_a_labels(domain) for domain in config.domains.local) | named_domains(config).keys()
+    returns = {to_a_labels(config.returns.domain)} if config.returns.domain else set()
+    return frozenset(to_a_labels(domain) for domain in config.domains.local) | named_domains(config).keys() | returns
 
 
 def delivered_here(config: Config) -> frozenset[str]:
@@ -48,6 +49,7 @@ def directory(
     stored: Aliases = lambda name: (),
     has_stored: Callable[[], bool] = lambda: False,
     returned: Callable[[Address], Address | Reply | None] = lambda address: None,
+    is_return: Callable[[Address], bool] = lambda address: False,
 ) -> Directory:
     """Which addresses are ours, and where they lead. `stored`: aliases that commands add; those of the file come first.
     `accounts` None: nobody knows who has one, so anybody may."""
@@ -60,7 +62,13 @@ def directory(
         account = accounts.get(address)
         return account is not None and not account.is_disabled
 
+    def takes_returns(name: str) -> bool:
+        local, _, domain = name.rpartition("@")
+        return is_return(Address(local, domain))
+
     def rules(name: str) -> DomainRules:
+        if config.returns.domain and name == to_a_labels(config.returns.domain):
+            return DomainRules(mailboxes=takes_returns, separator="")
         own = named.get(name) or DomainSettings(name=name)
         boxes = {
             canonical(address)

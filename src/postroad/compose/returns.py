@@ -12,11 +12,11 @@ from postroad.clock import Clock
 from postroad.config import Config
 from postroad.deliver.attempt import ReturnRoute
 from postroad.deliver.outcomes import suppression, taught
-from postroad.deliver.returns import Happened, Return
+from postroad.deliver.returns import Happened, Return, ReturnSettings
 from postroad.deliver.settle import Judgement
 from postroad.events import emit
 from postroad.message.return_path import ReturnPaths
-from postroad.message.unsubscribe import Unsubscriber
+from postroad.message.unsubscribe import Leaving, Unsubscriber
 from postroad.net.endpoint import Egress, PhaseTimeouts
 from postroad.net.resolver import Resolver
 from postroad.receive.checks import Checks
@@ -51,6 +51,20 @@ def return_route(config: Config, secret: bytes) -> ReturnRoute | None:
     """Where bounces of what users send are to come."""
     paths = return_paths(config, secret)
     return None if paths is None else ReturnRoute(paths, config.returns.per_recipient)
+
+
+def return_settings(config: Config, secret: bytes) -> ReturnSettings | None:
+    """What is read of what comes back."""
+    paths = return_paths(config, secret)
+    if paths is None:
+        return None
+    return ReturnSettings(
+        hostname=config.server.hostname,
+        paths=paths,
+        feedback=config.returns.feedback,
+        unsubscriber=unsubscriber(config, secret),
+        lifetime_s=config.delivery.lifetime_s,
+    )
 
 
 def unsubscriber(config: Config, secret: bytes) -> Unsubscriber | None:
@@ -111,6 +125,18 @@ class Facts:
                     said=returned.said,
                 )
             )
+
+    async def left(self, who: Leaving) -> None:
+        """Somebody leaves a list by mail: kept when it returns."""
+        entry = Suppressed(
+            name=who.address,
+            cause=Cause.OPT_OUT,
+            added_at=self._clock.wall(),
+            note="unsubscribed by mail",
+            scope=who.scope,
+        )
+        await asyncio.get_running_loop().run_in_executor(None, self.store.suppress, [entry])
+        self._is_empty = False
 
     def _learn(self, one: Delivered) -> None:
         self.behind.add(one)

@@ -45,6 +45,20 @@ def judge(config: Config, complain: Complain) -> None:
     judge_queueing(config, complain)
 
 
+def _judge_returns(config: Config, complain: Complain) -> None:
+    domain = config.returns.domain
+    if domain and not is_domain(domain):
+        complain(("returns", "domain"), f'[returns] domain: "{domain}" is no domain name')
+    elif domain and domain.lower() in {one.lower() for one in config.domains.local}:
+        complain(
+            ("returns", "domain"),
+            f"[returns] domain: {domain} has mailboxes; take one for bounces alone, such as bounces.{domain}",
+        )
+    url = config.unsubscribe.url
+    if url and not url.startswith(("https://", "http://")):
+        complain(("unsubscribe", "url"), "[unsubscribe] url: write https:// and the name of the web listener")
+
+
 def _judge_names(config: Config, complain: Complain) -> None:
     if config.server.hostname and not is_domain(config.server.hostname.rstrip(".")):
         complain(("server", "hostname"), f'[server] hostname: "{config.server.hostname}" is no host name')
