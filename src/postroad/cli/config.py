@@ -33,7 +33,22 @@ def check(file: Path | None, config: Path | None) -> None:
         for mistake in loaded:
             click.echo(escaped(str(mistake)))
         sys.exit(1)
+    for doubt in _doubts(loaded):
+        click.echo(escaped(f"doubt: {doubt}"), err=True)
     click.echo(f"{path}: ok" if path else "ok: there is no file, the defaults are in force")
+
+
+def _doubts(config: Config) -> list[str]:
+    """What the accounts and aliases of the state directory show: no mistake of the file, but perhaps not meant."""
+    from postroad.app import complete
+    from postroad.compose.addresses import addresses
+    from postroad.store.spool import SpoolError
+
+    try:
+        with addresses(complete(config)) as found:
+            return found.faults()
+    except SpoolError as error:
+        return [str(error)]
 
 
 @command.command("show")

@@ -62,6 +62,7 @@ def add(
             name, read_password(from_stdin=password_stdin, is_new=True), identities=chosen, is_admin=admin
         )
         click.echo(f"added {account.name}, who may send as {', '.join(account.identities)}")
+    _tell_of_aliases(account.name, config, state)
 
 
 @command.command("list")
@@ -105,6 +106,7 @@ def disable(name: str, enable: bool, config: Path | None, state: Path | None) ->
     with _accounts(config, state) as accounts:
         accounts.update(name, is_disabled=not enable)
         click.echo(f"{'enabled' if enable else 'disabled'} {name}")
+    _tell_of_aliases(name, config, state)
 
 
 @command.command("remove")
@@ -116,3 +118,20 @@ def remove(name: str, config: Path | None, state: Path | None) -> None:
         if not accounts.remove(name):
             fail(f"there is no account {name!r}")
         click.echo(f"removed {name}")
+    _tell_of_aliases(name, config, state)
+
+
+def _tell_of_aliases(name: str, config: Path | None, state: Path | None) -> None:
+    """Say which aliases concern mail to an account that was changed just now."""
+    from postroad.compose.addresses import addresses
+    from postroad.events import escaped
+
+    if "@" not in name:
+        return
+    try:
+        with addresses(settings(config, state)) as found:
+            told = found.about(name)
+    except (AccountError, SpoolError):
+        return  # the account was changed all the same
+    for sentence in told:
+        click.echo(escaped(f"postroad: {sentence}"), err=True)
