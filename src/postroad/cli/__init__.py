@@ -39,6 +39,7 @@ COMMANDS = {
     "restore": ("postroad.cli.restore", "Put a backup into an empty directory."),
     "check": ("postroad.cli.check", "Inspect the state directory, and repair it."),
     "user": ("postroad.cli.user", "Add and change accounts."),
+    "alias": ("postroad.cli.alias", "Add and change addresses that stand for others."),
     "lab": ("postroad.cli.lab", "Run a simulated internet to try verification in."),
     "config": ("postroad.cli.config", "Check and show the configuration."),
     "completion": ("postroad.cli.completion", "Print shell completion."),
