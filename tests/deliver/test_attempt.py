@@ -315,3 +315,43 @@ def test_what_users_submit_leaves_with_a_return_address_that_names_it(per_recipi
     named = [paths.read(sender) for sender in senders]
     assert named == ([Returned(7, 1), Returned(7, 2)] if per_recipient else [Returned(7)])
     assert [len(taken.rcpts) for taken in host.taken] == ([1, 1, 2] if per_recipient else [2, 2])
+
+
+def test_v09_a_421_that_speaks_of_our_pace_is_heard_also_on_a_connection_used_before() -> None:
+    """It is no idle connection that was closed: the message does not begin again at once on another."""
+    host = Host()
+
+    async def go() -> None:
+        async with listening(host) as port, road(port) as way:
+            attempter = Attempter(way.router, way.pool)
+            about = message(envelope("a@example.net"))
+            assert (await attempter.attempt(about, queue(about)))[1].is_delivered
+            host.answers["MAIL"] = b"421 4.7.0 too many messages, slow down\r\n"
+            found = await attempter.attempt(about, queue(about))
+            assert found[1].reply is not None and found[1].reply.code == 421
+            assert host.connections == 1
+            (state,) = way.pool.states()
+            assert state.words == "421 4.7.0 too many messages, slow down"
+            assert state.learnt.share == 0.5 and state.learnt.pause_s > 0
+
+    run(go())
+
+
+def test_what_our_own_pace_does_not_allow_is_no_attempt_and_says_why() -> None:
+    host = Host()
+
+    async def go() -> None:
+        async with listening(host) as port, road(port) as way:
+            attempter = Attempter(way.router, way.pool)
+            about = message(envelope("a@example.net"))
+            assert (await attempter.attempt(about, queue(about)))[1].is_delivered
+            (home,) = way.pool.homes()
+            home.hold(3600.0)
+            found = (await attempter.attempt(about, queue(about)))[1]
+            assert found.is_paced and found.meaning.retry
+            assert "is paused by an operator for another 60 min" in found.detail
+            assert found.meaning.retry_after_s == pytest.approx(3600, abs=30)
+            home.hold(0.0)
+            assert (await attempter.attempt(about, queue(about)))[1].is_delivered
+
+    run(go())

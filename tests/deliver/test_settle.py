@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -242,3 +243,22 @@ def test_every_outcome_has_a_verdict(
         assert reports
         assert all(report.status[0] in "245" for report in reports)
         assert all(report.action is action for report in reports)
+
+
+@given(st.floats(0, 30 * 86_400), st.integers(0, 500), st.one_of(st.none(), st.floats(0, 86_400)))
+def test_what_our_own_pace_turned_away_is_not_counted_and_never_given_up(
+    age_s: float, attempts: int, retry_after_s: float | None
+) -> None:
+    paced = Outcome(
+        meaning=replace(classify(Phase.CONNECT, None), retry_after_s=retry_after_s),
+        phase=Phase.CONNECT,
+        reply=None,
+        detail="the site example.org is at its rate of 1 messages a minute from here",
+        is_paced=True,
+    )
+    found = judged(paced, age_s=age_s, attempts=attempts)
+    (verdict,) = found.verdicts
+    assert verdict.fate is Fate.DEFERRED and isinstance(verdict.kept, Deferred)
+    assert not verdict.kept.is_attempt
+    assert verdict.kept.attempt.meaning == "paced" and "at its rate" in verdict.kept.attempt.reply
+    assert found.tried().verdicts == ()

@@ -662,3 +662,75 @@ def test_whatever_happens_no_place_is_lost_and_nobody_is_forgotten(actions: list
             assert all(not home.throttle.connections and not home.waiters for home in there.pool._sites.values())
 
     run(work())
+
+
+# What changes from outside -------------------------------------------------------------------------------------------
+
+
+def test_a_pause_that_ends_early_wakes_who_waits_it_out() -> None:
+    async def work() -> None:
+        patient = PoolSettings(hello="us.test", back_off=HELD, longest_pause_s=10_000)
+        async with internet(MailHost("mx.test"), settings=patient) as there:
+            lease = await take(there.pool, there.route())
+            lease.trouble("421 4.7.0 slow down")
+            lease.release()
+            waiting = begin(there, there.route())
+            await turns()
+            assert not waiting.done()
+            for home in there.pool.homes("site.test"):
+                home.resume()
+            await leased(waiting)
+
+    run(work())
+
+
+def test_v09_a_site_that_asked_for_less_is_not_asked_on_another_connection_in_its_pause() -> None:
+    async def work() -> None:
+        async with internet(MailHost("mx.test"), settings=PoolSettings(hello="us.test", back_off=HELD)) as there:
+            troubled, other = await take(there.pool, there.route()), await take(there.pool, there.route())
+            assert await send(other)
+            troubled.trouble("450 4.7.1 rate limit exceeded")
+            troubled.release()
+            other.release()
+            assert there.pool.try_acquire(there.route()) is None
+            answer = await there.pool.acquire(there.route())
+            assert isinstance(answer, ConnectFailure) and "rate limit exceeded" in answer.last.detail
+            assert not answer.is_ours, "it is the site that asked for it"
+
+    run(work())
+
+
+def test_other_limits_of_a_site_are_taken_up_at_once() -> None:
+    async def work() -> None:
+        async with internet(MailHost("mx.test")) as there:
+            first = await take(there.pool, there.route(limits=ONE))
+            waiting = begin(there, there.route(limits=ONE))
+            await turns()
+            more = begin(there, there.route(limits=SiteLimits(connections=3)))
+            await leased(waiting)
+            await leased(more)
+            first.release()
+
+    run(work())
+
+
+def test_a_message_that_would_wait_too_long_for_a_sites_rate_comes_back_when_it_is_its_turn() -> None:
+    async def work() -> None:
+        hasty = PoolSettings(hello="us.test", longest_queue_s=60)
+        async with internet(MailHost("mx.test"), settings=hasty) as there:
+            route = there.route(limits=SiteLimits(messages_per_minute=2))
+            for _ in range(2):
+                (await take(there.pool, route)).release()
+            waiting = [begin(there, route) for _ in range(4)]
+            await turns()
+            late = [await there.pool.acquire(route) for _ in range(2)]
+            waits = []
+            for answer in late:
+                assert isinstance(answer, ConnectFailure) and answer.is_ours
+                assert "rate of 2 messages a minute" in answer.last.detail
+                waits.append(answer.retry_after_s or 0)
+            assert waits[1] - waits[0] == pytest.approx(30, abs=5), "each in its turn"
+            for task in waiting:
+                task.cancel()
+
+    run(work())

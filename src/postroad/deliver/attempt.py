@@ -20,6 +20,7 @@ from postroad.meaning.hearing import MAX_FRESH_STARTS, is_crowded_out, is_stale,
 from postroad.message.return_path import ReturnPaths
 from postroad.net.dialogue import Connection
 from postroad.road.pool import ConnectFailure
+from postroad.road.provider import provider_key
 from postroad.road.route import Route, RouteFailure
 from postroad.smtp.address import Address, NullPath
 from postroad.smtp.errors import LocalProtocolError
@@ -62,6 +63,8 @@ class Outcome:
     """The next host has taken over the time to deliver by (RFC 2852)."""
     said: Said | None = None
     """The connection over which it was tried."""
+    is_paced: bool = False
+    """Nothing was tried, for our own pace's sake: that is no attempt."""
 
     @property
     def is_delivered(self) -> bool:
@@ -225,8 +228,10 @@ async def _transact(
         said = _said(connection)
         for one, decided in zip(batch, result.recipients, strict=True):
             outcomes[one.id] = _outcome(decided, host, passes_on, said)
-        if not (may_be_stale and is_stale(outcomes.values())) and any(map(is_unwelcome, outcomes.values())):
-            lease.trouble()  # before the lease is given back: else it would count as a success
+        if not (may_be_stale and is_stale(outcomes.values())):
+            unwelcome = next((one for one in outcomes.values() if is_unwelcome(one, provider_key(host))), None)
+            if unwelcome is not None:  # before the lease is given back: else it would count as a success
+                lease.trouble(str(unwelcome.reply))
         return outcomes
     except LocalProtocolError:
         outcomes.update(dict.fromkeys((one.id for one in batch), _refused_here(_UNSENDABLE)))
@@ -248,7 +253,7 @@ def _outcome(result: RecipientResult, host: str, passes_on: tuple[bool, bool], s
     if result.reply is None and result.phase is Phase.BODY:
         detail = f"{detail or 'no reply'}, after the message was sent: it may have been taken"
     return Outcome(
-        meaning=classify(result.phase, result.reply),
+        meaning=classify(result.phase, result.reply, provider_key(host)),
         phase=result.phase,
         reply=result.reply,
         host=host,
@@ -286,11 +291,18 @@ def _unrouted(failure: RouteFailure) -> Outcome:
 
 def _unconnected(failure: ConnectFailure) -> Outcome:
     told = failure.last
-    meaning = classify(told.phase, told.reply)
+    meaning = classify(told.phase, told.reply, provider_key(told.host))
     if failure.retry_after_s is not None:
         meaning = replace(meaning, retry_after_s=failure.retry_after_s)
     where = f" ({told.host}[{told.address}])" if told.address else ""
-    return Outcome(meaning=meaning, phase=told.phase, reply=told.reply, host=told.host, detail=f"{told.detail}{where}")
+    return Outcome(
+        meaning=meaning,
+        phase=told.phase,
+        reply=told.reply,
+        host=told.host,
+        detail=f"{told.detail}{where}",
+        is_paced=failure.is_ours,
+    )
 
 
 def failed_inside(detail: str) -> Outcome:

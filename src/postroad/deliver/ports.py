@@ -41,8 +41,8 @@ class Lease(Protocol):
         """Give it back; `reusable`: another transaction may follow on it."""
         ...
 
-    def trouble(self) -> None:
-        """The site has said that it does not want us now: it is left alone for a while."""
+    def trouble(self, words: str = "") -> None:
+        """The site has said so that it does not want us now: it is left alone for a while, and asked for less."""
         ...
 
 

@@ -8,7 +8,7 @@ failure (H-14), nor where NOTIFY says so. Used by deliver/worker.py alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from postroad.deliver.attempt import Outcome, is_odd
@@ -22,6 +22,12 @@ from postroad.store.spool import Attempt, Deferred, Queued, Settled, SpooledMess
 
 MIN_ATTEMPTS = 3
 """A clock that jumped ahead must not end a message that was hardly tried (D-04)."""
+
+
+PACED_S = 5.0
+"""When a message comes back that our own pace turned away without a time."""
+PACED_JITTER = 0.05
+"""How much later than told it may come, as a share: not all at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,12 @@ class Judgement:
     verdicts: tuple[Verdict, ...]
     notices: Mapping[Action, Sequence[RecipientReport]]
 
+    def tried(self) -> Judgement:
+        """Without those for whom nothing was tried."""
+        if not any(verdict.outcome.is_paced for verdict in self.verdicts):
+            return self
+        return replace(self, verdicts=tuple(one for one in self.verdicts if not one.outcome.is_paced))
+
 
 _NOTHING_TO_TELL: Mapping[Action, Sequence[RecipientReport]] = {}
 
@@ -92,6 +104,8 @@ def _verdict(
 ) -> Verdict:
     if outcome.is_delivered:
         return Verdict(queued=queued, outcome=outcome, fate=Fate.DELIVERED, kept=Settled(queued=queued))
+    if outcome.is_paced and not is_too_late(message, now):
+        return _not_tried(message, queued, outcome, policy=policy, now=now, rng=rng)
     schedule = policy.schedule
     attempts = queued.attempts + 1
     if (outcome.meaning.retry or is_odd(outcome)) and not _is_over(message, attempts, schedule, now):
@@ -110,6 +124,26 @@ def _verdict(
         return Verdict(queued=queued, outcome=outcome, fate=Fate.DEFERRED, kept=deferred)
     fate = Fate.BOUNCED if isinstance(message.envelope.reverse_path, Address) else Fate.DROPPED
     return Verdict(queued=queued, outcome=outcome, fate=fate, kept=Settled(queued=queued, fate=str(fate)))
+
+
+def _not_tried(
+    message: SpooledMessage, queued: Queued, outcome: Outcome, *, policy: SettlePolicy, now: float, rng: Chance
+) -> Verdict:
+    """Our own pace did not allow it: it is no attempt, and the message comes back when there may be room. Its lifetime
+    is no reason to give it up before it was tried."""
+    wait = max(1.0, outcome.meaning.retry_after_s or PACED_S) * (1.0 + PACED_JITTER * rng.random())
+    by = message.envelope.deliver_by
+    if by is not None and now < by.deadline < now + wait:
+        wait = max(by.deadline - now, 1.0)
+    is_delay_told = not queued.delay_notified and _may_tell_delay(message, queued, policy, now)
+    deferred = Deferred(
+        queued=queued,
+        due_at=now + wait,
+        attempt=_attempt(outcome, now),
+        delay_notified=queued.delay_notified or is_delay_told,
+        is_attempt=False,
+    )
+    return Verdict(queued=queued, outcome=outcome, fate=Fate.DEFERRED, kept=deferred)
 
 
 def _is_over(message: SpooledMessage, attempts: int, schedule: RetrySchedule, now: float) -> bool:
@@ -154,7 +188,7 @@ def _attempt(outcome: Outcome, now: float) -> Attempt:
         host=outcome.host,
         phase=str(outcome.phase),
         reply=str(outcome.reply) if outcome.reply is not None else outcome.detail,
-        meaning="outcome_unknown" if outcome.is_unknown else str(outcome.meaning.kind),
+        meaning="outcome_unknown" if outcome.is_unknown else "paced" if outcome.is_paced else str(outcome.meaning.kind),
     )
 
 

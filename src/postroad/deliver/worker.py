@@ -274,7 +274,9 @@ class Deliverer:
     ) -> None:
         """The outcome is durable, with the notifications that it led to."""
         self._after(message, judgement, judged_at)
-        self._settled(message, judgement, [bounce for bounce, _ in bounces], judged_at)
+        tried = judgement.tried()
+        if tried.verdicts:
+            self._settled(message, tried, [bounce for bounce, _ in bounces], judged_at)
         for bounce, _ in bounces:
             self._emit(
                 "dsn.queued",
@@ -408,7 +410,7 @@ class Deliverer:
                 later = replace(
                     kept.queued,
                     due_at=kept.due_at,
-                    attempts=kept.queued.attempts + 1,
+                    attempts=kept.queued.attempts + kept.is_attempt,
                     delay_notified=kept.delay_notified,
                 )
                 self._schedule.add(later, now + (kept.due_at - judged_at), now)

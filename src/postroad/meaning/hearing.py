@@ -43,9 +43,16 @@ def is_stale(results: Iterable[Heard]) -> bool:
     return all(
         heard.phase in _BEFORE_BODY
         and heard.detail != "timed out"
-        and (heard.reply is None or (heard.reply.code == 421 and heard.phase is Phase.MAIL))
+        and (heard.reply is None or (heard.phase is Phase.MAIL and _is_farewell(heard.reply)))
         for heard in results
     )
+
+
+def _is_farewell(said: Reply) -> bool:
+    """A 421 that closes an idle connection, and does not speak of us (4.7.x, or the words of a limit or a block)."""
+    if said.code != 421 or (said.enhanced is not None and said.enhanced.subject == 7):
+        return False
+    return classify(Phase.MAIL, said).kind not in (Kind.RATE_LIMITED, Kind.BLOCKED_REPUTATION)
 
 
 def is_shifted(asked: Sequence[str], results: Sequence[Heard], reset: Reply | None) -> bool:
@@ -70,14 +77,15 @@ def is_shifted(asked: Sequence[str], results: Sequence[Heard], reset: Reply | No
     return False
 
 
-def is_unwelcome(heard: Heard) -> bool:
-    """Whether the site wants less of us, or nothing, and not only for this recipient: 421, 4.7.x, a block (V-09)."""
+def is_unwelcome(heard: Heard, provider: str | None = None) -> bool:
+    """Whether the site wants less of us, or nothing, and not only for this recipient: 421, 4.7.x, a block (V-09).
+    `provider`: whose words they are, where it is known."""
     said = heard.reply
     if said is None or said.is_positive:
         return False
     if said.code == 421:
         return True
-    meaning = classify(heard.phase, said)
+    meaning = classify(heard.phase, said, provider)
     if meaning.kind is Kind.BLOCKED_REPUTATION or meaning.rule == "rate-text":
         return True
     is_about_us = said.enhanced is not None and said.enhanced.subject == 7

@@ -25,6 +25,7 @@ from postroad.net.tls import client_context
 from postroad.road.opening import ConnectFailure as ConnectFailure
 from postroad.road.opening import Connector, Endpoints, Opener, not_now
 from postroad.road.opening import HostAttempt as HostAttempt
+from postroad.road.provider import provider_key
 from postroad.road.route import Route, RouteFailure
 from postroad.road.shaping import Guidance, SiteState
 from postroad.road.site import Site
@@ -194,7 +195,7 @@ class Pool:
     def _too_late(self, home: SitePool) -> ConnectFailure | None:
         """Why it makes no sense to wait in a site's queue that its pace makes too long."""
         wait, most = home.throttle.queue_wait(len(home.waiters)), self.settings.longest_queue_s
-        return None if most is None or wait <= most else _paced(home, wait)
+        return None if most is None or wait <= most else _paced(home, home.book(wait))
 
     async def _sleep(self, home: SitePool, seconds: float) -> None:
         """At the site's door, until then or until something has changed."""
@@ -312,7 +313,7 @@ class Pool:
                 if not outcome.is_by_policy:
                     last = outcome.last
                     said = str(last.reply) if last.reply is not None else last.detail
-                    home.trouble(said, is_of_pace=is_unwelcome(last))
+                    home.trouble(said, is_of_pace=is_unwelcome(last, provider_key(last.host)))
                 return outcome
             if isinstance(outcome, RouteFailure):
                 return outcome

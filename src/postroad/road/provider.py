@@ -171,6 +171,13 @@ def providers() -> Providers:
     return Providers(read_providers(text, "providers.toml"))
 
 
+@lru_cache(maxsize=10_000)
+def provider_key(host: str) -> str | None:
+    """The key of who runs a mail host, where it is known: whose words its replies are."""
+    found = providers().of_host(host)
+    return None if found is None else found.key
+
+
 def read_providers(text: str, place: str) -> list[Provider]:
     """The rows of a file like providers.toml. Raises DataFileError."""
     try:

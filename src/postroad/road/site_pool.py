@@ -19,6 +19,10 @@ from postroad.road.site import Site
 from postroad.road.throttle import BackOff, Throttle
 
 
+LONGEST_BOOKING_S = 1800.0
+"""A message that is sent away for a site's pace comes back no later: the pace may have changed."""
+
+
 class Keeper(Protocol):
     """What a site asks of the pool that it belongs to."""
 
@@ -90,7 +94,7 @@ class SitePool:
     """The connections to one site and the queue for them: one acquirer stands at the door, the others wait in order."""
 
     __slots__ = (
-        *("_pool", "_seats", "idle", "is_door_taken", "is_pacing", "messages", "site", "sleeper", "throttle"),
+        *("_booked", "_pool", "_seats", "idle", "is_door_taken", "is_pacing", "messages", "site", "sleeper", "throttle"),
         *("trouble_at", "troubles", "waiters", "words"),
     )
 
@@ -111,6 +115,7 @@ class SitePool:
         self.messages = 0
         self.troubles = 0
         self._seats: list[int] = []
+        self._booked = 0.0
         if pool.guidance is not None:
             now = pool.now()
             known = pool.guidance.remembered(site.place)
@@ -166,6 +171,13 @@ class SitePool:
         """A lease is given out, or a connection for one is being opened."""
         self.messages += 1
         self.throttle.message_begun(self._pool.now(), recipients)
+
+    def book(self, wait_s: float) -> float:
+        """Seconds until a message may come back that found a queue of so many: each a little later than the last."""
+        now = self._pool.now()
+        booked = max(self._booked, now + wait_s) + self.throttle.queue_wait(1)
+        self._booked = min(booked, now + LONGEST_BOOKING_S)
+        return self._booked - now
 
     def end_message(self, recipients: int) -> None:
         """What a lease was for has ended."""

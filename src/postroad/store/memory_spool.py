@@ -41,6 +41,7 @@ class MemorySpool:
         self._queued: dict[int, Queued] = {}
         self._by_message: dict[int, set[int]] = {}
         self._attempts: dict[int, tuple[Attempt, ...]] = {}
+        self._not_tried: dict[int, Attempt] = {}
         self._next_recipient = 1
         self._is_closed = False
         self._is_changed = False
@@ -132,7 +133,8 @@ class MemorySpool:
 
     def attempts(self, queued: Queued) -> tuple[Attempt, ...]:
         """The attempts of a recipient still here, oldest first."""
-        return self._attempts.get(queued.id, ())
+        waiting = self._not_tried.get(queued.id)
+        return (() if waiting is None else (waiting,)) + self._attempts.get(queued.id, ())
 
     def remove(self, message_id: int) -> int:
         """What an operator does behind the owner's back: remove the message; how many recipients it had left."""
@@ -181,11 +183,11 @@ class MemorySpool:
             attempts=queued.attempts + outcome.is_attempt,
             delay_notified=queued.delay_notified or outcome.delay_notified,
         )
-        before, waiting = self._attempts.get(queued.id, ()), self._waiting.pop(queued.id, None)
-        tried = (*(one for one in before if one is not waiting), outcome.attempt)
         if not outcome.is_attempt:
-            self._waiting[queued.id] = outcome.attempt
-            tried = (outcome.attempt, *tried[:-1])
+            self._not_tried[queued.id] = outcome.attempt
+            return
+        self._not_tried.pop(queued.id, None)
+        tried = (*self._attempts.get(queued.id, ()), outcome.attempt)
         self._attempts[queued.id] = tried[-self._attempts_kept :]
 
     def _remove(self, number: int) -> None:
@@ -193,6 +195,7 @@ class MemorySpool:
         if queued is None:
             return
         self._attempts.pop(number, None)
+        self._not_tried.pop(number, None)
         left = self._by_message[queued.message_id]
         left.discard(number)
         if not left:
