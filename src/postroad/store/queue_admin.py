@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from postroad.store.queue_selection import LAST_ATTEMPT, Selection, conditions
+from postroad.smtp.address import Address
+from postroad.store.queue_selection import LAST_ATTEMPT, LAST_HOST, Selection, conditions, know_sites
 from postroad.store.shards import find_shards
 from postroad.store.spool import Attempt, Queued, SpooledMessage, SpoolError
 from postroad.store.spool_rows import read_attempts, read_message, read_recipients, remove_empty
@@ -27,7 +28,7 @@ from postroad.store.tally import count
 from postroad.store.tally import read as read_tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import Self
 
@@ -105,7 +106,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueGroup:
-    """What waits for one domain, host or reason, or from one sender."""
+    """What waits for one domain, site or reason, or from one sender."""
 
     key: str
     messages: int
@@ -137,12 +138,12 @@ _LIST = """
     ORDER BY m.id LIMIT :limit
 """
 _FIND = """
-    SELECT r.id, r.message_id FROM message m JOIN recipient r ON r.message_id = m.id
+    SELECT r.id, r.message_id, r.local, r.domain FROM message m JOIN recipient r ON r.message_id = m.id
     WHERE {of_message} AND {of_recipient} AND r.id > :from_row ORDER BY r.id LIMIT :rows
 """
 _GROUPS = {
     "domain": "r.domain",
-    "host": f"ifnull(({LAST_ATTEMPT.format('host')}), '')",
+    "site": f"site_of({LAST_HOST})",
     "reason": f"CASE WHEN m.held IS NOT NULL THEN 'held' ELSE ifnull(({LAST_ATTEMPT.format('meaning')}), '') END",
     "sender": "CASE WHEN m.sender_domain IS NULL THEN '<>' ELSE m.sender_local || '@' || m.sender_domain END",
 }
@@ -154,7 +155,17 @@ EVERYTHING = Selection()
 class QueueAdmin:
     """The queue of a spool directory, all shards together."""
 
-    def __init__(self, directory: Path, *, busy_timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        site_of: Callable[[str], str] = str,
+        on_change: Callable[[Sequence[tuple[int, str]]], None] | None = None,
+        busy_timeout_s: float = 5.0,
+    ) -> None:
+        """`site_of`: host → name of its site. `on_change`: told of what a change was about, message id and address of
+        each recipient, once that is durable."""
+        self._on_change = on_change
         self._shards: list[tuple[int, Path, sqlite3.Connection]] = []
         settings = DatabaseSettings(busy_timeout_s=busy_timeout_s, cache_kib=4096)
         if not directory.is_dir() or not find_shards(directory):
@@ -162,6 +173,7 @@ class QueueAdmin:
         try:
             for number, path in find_shards(directory):
                 connection = open_database(path, SCHEMA, settings, create=False, is_guest=True)
+                know_sites(connection, site_of)
                 self._shards.append((number, path, connection))
         except BaseException:
             self.close()
@@ -183,7 +195,7 @@ class QueueAdmin:
         found: list[QueueEntry] = []
         for shard, path, connection in self._shards:
             with _explained(path):
-                wanted = conditions(selection, connection)
+                wanted = conditions(selection)
                 statement = _LIST.format(of_message=wanted.of_message, of_any=wanted.of_any)
                 rows = connection.execute(statement, {**wanted.values, "after": after, "limit": limit})
                 found += [_entry(shard, row) for row in rows]
@@ -194,7 +206,7 @@ class QueueAdmin:
         messages = recipients = 0
         for _, path, connection in self._shards:
             with _explained(path):
-                wanted = conditions(selection, connection)
+                wanted = conditions(selection)
                 row = connection.execute(
                     "SELECT count(DISTINCT m.id), count(*) FROM message m JOIN recipient r ON r.message_id = m.id"  # noqa: S608
                     f" WHERE {wanted.of_message} AND {wanted.of_recipient}",
@@ -204,11 +216,11 @@ class QueueAdmin:
         return messages, recipients
 
     def summary(self, by: str, selection: Selection = EVERYTHING, *, now: float) -> tuple[QueueGroup, ...]:
-        """What waits, put together by `domain`, `host`, `reason` or `sender`; the most recipients first."""
+        """What waits, put together by `domain`, `site`, `reason` or `sender`; the most recipients first."""
         groups: dict[str, QueueGroup] = {}
         for _, path, connection in self._shards:
             with _explained(path):
-                wanted = conditions(selection, connection)
+                wanted = conditions(selection)
                 rows = connection.execute(
                     f"SELECT {_GROUPS[by]}, count(DISTINCT m.id), count(*), total(r.due_at <= :now),"  # noqa: S608
                     " total(m.held IS NOT NULL), min(m.received_at), min(r.due_at), ifnull(max(("
@@ -342,7 +354,7 @@ class QueueAdmin:
         touched: dict[int, None] = {}
         for _, path, connection in self._shards:
             with _explained(path):
-                wanted = conditions(selection, connection)
+                wanted = conditions(selection)
             statement = _FIND.format(of_message=wanted.of_message, of_recipient=wanted.of_recipient)
             from_row = 0
             while True:
@@ -350,15 +362,17 @@ class QueueAdmin:
                     page = connection.execute(
                         statement, {**wanted.values, "from_row": from_row, "rows": ROWS_TOGETHER}
                     ).fetchall()
-                    messages = dict.fromkeys(number for _, number in page)
+                    messages = dict.fromkeys(row[1] for row in page)
                     changed = (
-                        change(connection, json.dumps([row for row, _ in page]), json.dumps(list(messages)))
+                        change(connection, json.dumps([row[0] for row in page]), json.dumps(list(messages)))
                         if page
                         else 0
                     )
                 recipients += changed
                 if changed:
                     touched |= messages
+                    if self._on_change is not None:
+                        self._on_change([(row[1], str(Address(row[2], row[3]))) for row in page])
                 if len(page) < ROWS_TOGETHER:
                     break
                 from_row = page[-1][0]

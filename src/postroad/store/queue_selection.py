@@ -15,6 +15,13 @@ LAST_ATTEMPT = (
     "SELECT {} FROM attempt a WHERE a.message_id = r.message_id AND a.recipient_id = r.id ORDER BY number DESC LIMIT 1"
 )
 
+LAST_HOST = f"ifnull(({LAST_ATTEMPT.format('lower(host)')}), '')"
+
+
+def know_sites(connection: sqlite3.Connection, site_of: Callable[[str], str]) -> None:
+    """Give the connection `site_of(host)`: the name of what shares limits with a host (road/site.py)."""
+    connection.create_function("site_of", 1, lambda host: site_of(host) if host else "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
@@ -27,8 +34,8 @@ class Selection:
     """Local part and domain."""
     sender: str | None = None
     """An address, `@domain`, or `<>` for the null reverse-path."""
-    of_site: Callable[[str], bool] | None = None
-    """Whether a host is of the site: asked of the host that was tried last. What was never tried is of no site."""
+    site: str | None = None
+    """Of the host that was tried last, or that host itself. What was never tried is of no site."""
     received_before: float | None = None
     received_after: float | None = None
     reason: str | None = None
@@ -63,8 +70,8 @@ class Conditions:
         return f"EXISTS (SELECT 1 FROM recipient r WHERE r.message_id = m.id AND {self.of_recipient})"  # noqa: S608
 
 
-def conditions(selection: Selection, connection: sqlite3.Connection) -> Conditions:
-    """The selection as SQL for that connection."""
+def conditions(selection: Selection) -> Conditions:
+    """The selection as SQL, for a connection that `know_sites` was told of."""
     message: list[str] = []
     recipient: list[str] = []
     values: dict[str, Any] = {}
@@ -94,9 +101,9 @@ def conditions(selection: Selection, connection: sqlite3.Connection) -> Conditio
     if selection.recipient is not None:
         recipient.append("lower(r.local) = :local AND r.domain = :of_domain")
         values["local"], values["of_domain"] = (part.lower() for part in selection.recipient)
-    if selection.of_site is not None:
-        connection.create_function("is_of_site", 1, selection.of_site)
-        recipient.append(f"is_of_site(ifnull(({LAST_ATTEMPT.format('host')}), ''))")
+    if selection.site is not None:
+        recipient.append(f":site IN (site_of(({LAST_HOST})), ({LAST_HOST}))")
+        values["site"] = selection.site.lower()
     if selection.reason is not None:
         recipient.append(
             f"((m.held IS NULL AND (({LAST_ATTEMPT.format('meaning')}) = :reason"  # noqa: S608 - our own words
