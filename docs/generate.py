@@ -20,6 +20,7 @@ import click
 from postroad.cli import COMMANDS, group
 from postroad.config.values import Config
 from postroad.events import EVENTS, LEVELS
+from postroad.metrics import METRICS
 from postroad.verify.verdict import REASONS, Judgement
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -79,6 +80,19 @@ Made from `src/postroad/verify/verdict.py` by `make docs`.
 
 | reason | what it means |
 |---|---|
+"""
+
+
+METRICS_PAGE = """\
+# Metrics
+
+Made from `src/postroad/metrics.py` by `make docs`.
+
+What Prometheus reads at `/metrics` of the web listener ([guide](../guides/metrics.md)): of all workers together, counters
+since the server started. Names and labels are an interface.
+
+| metric | kind | labels | meaning |
+|---|---|---|---|
 """
 
 
@@ -185,11 +199,21 @@ def _below(parent: click.Context, name: str) -> Iterator[click.Context]:
             yield from _below(context, child)
 
 
+def metrics() -> str:
+    """Every metric."""
+    rows = [
+        f"| `{name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.labels)} | {metric.doc} |\n"
+        for name, metric in METRICS.items()
+    ]
+    return METRICS_PAGE + "".join(rows)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "events.md": events,
     "commands.md": commands,
     "verdicts.md": verdicts,
+    "metrics.md": metrics,
 }
 
 
