@@ -26,6 +26,7 @@ from postroad.compose.guard import GuardHouse
 from postroad.compose.history import History
 from postroad.compose.log import use_log
 from postroad.compose.mailbox_house import MailboxHouse
+from postroad.compose.site_house import SiteHouse
 from postroad.compose.tls_policy import ReportSending, TlsHouse
 from postroad.config import Config, ConfigMistake
 from postroad.deliver.attempt import Attempter
@@ -40,7 +41,7 @@ from postroad.hook.plugin import PluginError
 from postroad.hook.scanner import Scanner
 from postroad.metrics import Counting
 from postroad.net.resolver import DnsResolver, TextsAnswer
-from postroad.net.tls import TlsError, client_context
+from postroad.net.tls import TlsError
 from postroad.receive.accept import Acceptor
 from postroad.receive.auth import Authenticator
 from postroad.receive.caller import Role
@@ -147,6 +148,7 @@ class Worker:
             self._scanners = hooks.scanners(config, self._clock.monotonic)
             self._notices = Notices(self._scanners)
             self._tls = TlsHouse(config, self._clock)
+            self._sites = SiteHouse(config, self._clock, index)
             self._resolver, self._pool, attempter = self._make_road(config)
             self._deliverer = Deliverer(
                 self._spool,
@@ -183,6 +185,7 @@ class Worker:
                 await self._facts.close()
                 await self._history.close()
                 await self._tls.close()
+                await self._sites.close()
                 self._signer.close()
                 self._mailbox_house.close()
                 self._accounts.close()
@@ -218,10 +221,10 @@ class Worker:
             cache_size=config.dns.cache_size,
             clock=self._clock,
         )
-        router = self._router = sending.router(config, resolver, self._rng, self._tls.policies(config, resolver))
-        pool = Pool(
-            sending.pool_settings(config), router.endpoints, ssl_contexts=client_context, on_tls=self._tls.on_tls
-        )
+        policies, presets = self._tls.policies(config, resolver), self._sites.presets(config)
+        router = self._router = sending.router(config, resolver, self._rng, policies, presets)
+        pool = sending.pool(config, router, self._tls.on_tls, self._sites)
+        self._sites.use(pool)
         attempter = Attempter(
             router,
             pool,
@@ -385,6 +388,7 @@ class Worker:
             self._examiner.run,
             self._guard_house.guard.run,
             self._tls.run,
+            self._sites.run,
             *((self._tls.keep_house, self._report_tls) if self._assignment.index == 0 else ()),
         ]
 
@@ -453,7 +457,7 @@ class Worker:
         self._gate.total, self._gate.per_peer = receiving.connection_limits(loaded)
         self._budget.octets = loaded.limits.body_memory_octets
         self._authenticator.use(receiving.auth_limits(loaded))
-        self._spawn(_retire(old_pool, old_resolver, loaded.outgoing_timeouts.body_s))
+        self._spawn(sending.retire(old_pool, old_resolver, loaded.outgoing_timeouts.body_s))
         emit("config.reloaded", worker=self._assignment.index)
 
     def _use_hooks(self, scanners: Sequence[Scanner], config: Config) -> None:
@@ -487,16 +491,6 @@ async def _contained(work: Coroutine[Any, Any, None]) -> None:
         await work
     except Exception as error:
         emit("internal.error", where="worker", error=f"{type(error).__name__}: {error}", exception=error)
-
-
-async def _retire(pool: Pool, resolver: DnsResolver, patience_s: float) -> None:
-    """A road that was replaced: what is under way on it may end."""
-    await pool.close()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(patience_s):
-            while pool.open_connections:
-                await asyncio.sleep(0.5)
-    await resolver.close()
 
 
 def _report_damage(message_id: int, reason: str) -> None:

@@ -27,6 +27,7 @@ COMMANDS = {
     "bounce": ("postroad.cli.bounce", "Read messages that came back."),
     "suppress": ("postroad.cli.suppress", "Keep the list of those not to be mailed."),
     "forget": ("postroad.cli.forget", "Remove what verification knows of an address."),
+    "site": ("postroad.cli.site", "Show the sites that mail goes to; change their limits, pause them."),
     "queue": ("postroad.cli.queue", "Look into the queue, hold, release, retry, bounce, remove."),
     "trace": ("postroad.cli.trace", "Tell a message's whole life."),
     "log": ("postroad.cli.log", "Read or follow the log of the server."),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from postroad.compose import shaping
@@ -12,11 +15,14 @@ from postroad.config.judge import is_domain
 from postroad.deliver.schedule import ScheduleLimits
 from postroad.deliver.settle import SettlePolicy
 from postroad.meaning.backoff import RetrySchedule
+from postroad.message.tls_report import TlsSession
 from postroad.net.endpoint import Credentials, Egress, PhaseTimeouts, TlsMode
-from postroad.net.resolver import Resolver
+from postroad.net.resolver import DnsResolver, Resolver
+from postroad.net.tls import client_context
 from postroad.road.policy import TlsPolicy
-from postroad.road.pool import PoolSettings
+from postroad.road.pool import Pool, PoolSettings
 from postroad.road.route import Policies, Router, StaticRoute
+from postroad.road.shaping import Guidance
 from postroad.road.site import SitePresets
 from postroad.smtp.address import to_a_labels
 
@@ -74,6 +80,21 @@ def pool_settings(config: Config) -> PoolSettings:
         connections=config.delivery.connections,
         longest_queue_s=LONGEST_QUEUE_S,
     )
+
+
+def pool(config: Config, router: Router, on_tls: Callable[[TlsSession], None], guidance: Guidance) -> Pool:
+    """The connections out of one worker. `on_tls` is told of sessions with hosts that MX records name."""
+    return Pool(pool_settings(config), router.endpoints, ssl_contexts=client_context, on_tls=on_tls, guidance=guidance)
+
+
+async def retire(pool: Pool, resolver: DnsResolver, patience_s: float) -> None:
+    """A road that was replaced: what is under way on it may end."""
+    await pool.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience_s):
+            while pool.open_connections:
+                await asyncio.sleep(0.5)
+    await resolver.close()
 
 
 def retry_schedule(config: Config) -> RetrySchedule:

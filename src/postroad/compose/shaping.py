@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 from postroad.config import Config
 from postroad.config.judge import is_domain
@@ -11,7 +12,8 @@ from postroad.road.provider import providers
 from postroad.road.site import SiteBounds, SiteLimits, SitePresets
 from postroad.smtp.address import to_a_labels
 
-_LIMITS = [limit.name for limit in fields(SiteBounds) if limit.name != "recipients_per_connection"]
+LIMITS = [limit.name for limit in fields(SiteBounds) if limit.name != "recipients_per_connection"]
+"""Those of deliveries."""
 
 
 def presets(config: Config, overrides: Mapping[str, SiteBounds] | None = None, index: int = 0) -> SitePresets:
@@ -25,7 +27,7 @@ def presets(config: Config, overrides: Mapping[str, SiteBounds] | None = None, i
             idle_s=delivery.idle_s,
         ),
         {
-            site_name(site.key): SiteBounds(**{name: getattr(site, name) or None for name in _LIMITS})
+            site_name(site.key): SiteBounds(**{name: getattr(site, name) or None for name in LIMITS})
             for site in config.site
         },
         operator=providers().mail_operator,
@@ -33,6 +35,37 @@ def presets(config: Config, overrides: Mapping[str, SiteBounds] | None = None, i
         workers=config.server.workers,
         index=index,
     )
+
+
+def origins(config: Config, key: str, wanted: Mapping[str, float]) -> list[tuple[str, int | float | None, str]]:
+    """Each limit of a site: its name, its value for the whole server (None: not limited), and where that comes from.
+    `wanted`: what an operator wants for now."""
+    known = providers().by_key.get(key)
+    bounds = SiteBounds() if known is None else known.mail
+    named = presets(config).by_key.get(key, SiteBounds())
+    override = wanted_limits(wanted)
+    limits = override.instead(named.instead(bounds.applied(presets(config).default)))
+    found = []
+    for name in LIMITS:
+        if name in override.said():
+            origin = "override"
+        elif name in named.said():
+            origin = "config"
+        elif name in bounds.said() and getattr(limits, name) == bounds.said()[name]:
+            origin = "provider"
+        else:
+            origin = "default"
+        found.append((name, getattr(limits, name), origin))
+    return found
+
+
+def wanted_limits(wanted: Mapping[str, float]) -> SiteBounds:
+    """What an operator wants, as limits; names that are none are passed over."""
+    return SiteBounds(**{name: _number(name, value) for name, value in wanted.items() if name in LIMITS})
+
+
+def _number(name: str, value: float) -> Any:
+    return value if name.endswith("_minute") else max(1, int(value))
 
 
 def site_name(text: str) -> str:

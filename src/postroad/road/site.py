@@ -93,6 +93,10 @@ class Site:
         """What makes it one site, whatever its limits are now."""
         return self.key, self.source
 
+    def of(self, source: str) -> Site:
+        """The same site, asked from that source."""
+        return self if source == self.source else replace(self, source=source)
+
 
 @dataclass(frozen=True, slots=True)
 class SitePresets:
@@ -118,6 +122,10 @@ class SitePresets:
             key, bounds = self.operator(hosts) or (site_key(hosts[0]), bounds)
         if domain in self.by_key or domain in self.overrides:
             key = domain
+        return self.named(key, bounds)
+
+    def named(self, key: str, bounds: SiteBounds) -> Site:
+        """The site of that key, whose operator bears so much."""
         limits = bounds.applied(self.default)
         for layer in (self.by_key.get(key), self.overrides.get(key)):
             if layer is not None:

@@ -18,7 +18,6 @@ from postroad.road.shaping import MAX_WORDS, Guidance, SiteState, in_words
 from postroad.road.site import Site
 from postroad.road.throttle import BackOff, Throttle
 
-
 LONGEST_BOOKING_S = 1800.0
 """A message that is sent away for a site's pace comes back no later: the pace may have changed."""
 
@@ -94,8 +93,8 @@ class SitePool:
     """The connections to one site and the queue for them: one acquirer stands at the door, the others wait in order."""
 
     __slots__ = (
-        *("_booked", "_pool", "_seats", "idle", "is_door_taken", "is_pacing", "messages", "site", "sleeper", "throttle"),
-        *("trouble_at", "troubles", "waiters", "words"),
+        *("_booked", "_pool", "_seats", "idle", "is_door_taken", "is_pacing", "messages", "site", "sleeper"),
+        *("throttle", "trouble_at", "troubles", "waiters", "words"),
     )
 
     def __init__(self, pool: Keeper, site: Site, back_off: BackOff) -> None:
