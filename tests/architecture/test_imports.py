@@ -55,6 +55,7 @@ PURE = (
     "receive.findings",
     "deliver.schedule",
     "deliver.settle",
+    "road.rate",
     "road.throttle",
     "road.shaping",
     "road.site",

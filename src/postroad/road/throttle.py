@@ -8,15 +8,11 @@ multiplicative decrease).
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from postroad.road.rate import LOOK_AGAIN_S as LOOK_AGAIN_S
+from postroad.road.rate import MINUTE_S, RateWindow
 from postroad.road.site import SiteLimits
-
-MINUTE_S = 60.0
-LOOK_AGAIN_S = 1.0
-"""Where room depends on what is still under way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +51,8 @@ class Throttle:
     """The state of one site."""
 
     __slots__ = (
-        *("_back_off", "_ended", "_grown_at", "_held_until", "_limits", "_most", "_pause_until", "_rate"),
-        *("_recipient_rate", "_share", "_troubles", "_under_way"),
+        *("_back_off", "_grown_at", "_held_until", "_limits", "_messages", "_most", "_pause_until", "_rate"),
+        *("_recipients", "_share", "_troubles", "_under_way"),
         "connections",
     )
 
@@ -66,8 +62,8 @@ class Throttle:
         """Open now, or being opened."""
         self._under_way: list[int] = []
         """Recipients of each message that was begun, while there is a rate."""
-        self._ended: deque[tuple[float, int]] = deque()
-        """Those of the last window: when each ended, and its recipients."""
+        self._messages: RateWindow | None = None
+        self._recipients: RateWindow | None = None
         self._troubles = 0
         self._pause_until = 0.0
         self._held_until = 0.0
@@ -84,10 +80,11 @@ class Throttle:
         limits, share = self._limits, self._share
         self._most = max(1, int(limits.connections * share))
         self._rate = None if limits.messages_per_minute is None else limits.messages_per_minute * share
-        self._recipient_rate = None if limits.recipients_per_minute is None else limits.recipients_per_minute * share
-        if self._rate is None and self._recipient_rate is None:
+        recipients = None if limits.recipients_per_minute is None else limits.recipients_per_minute * share
+        if self._rate is None and recipients is None:
             self._under_way.clear()
-            self._ended.clear()
+        self._messages = _at_rate(self._messages, self._rate, len(self._under_way))
+        self._recipients = _at_rate(self._recipients, recipients, sum(self._under_way))
 
     @property
     def most(self) -> int:
@@ -106,34 +103,8 @@ class Throttle:
 
         One that is under way counts until a window after its end: only the host knows when it heard which recipient.
         """
-        rate, recipient_rate = self._rate, self._recipient_rate
-        if rate is None and recipient_rate is None:
-            return 0.0
-        window = max(_window(rate), _window(recipient_rate))
-        while self._ended and self._ended[0][0] <= now - window:
-            self._ended.popleft()
-        wait = 0.0
-        if rate is not None:
-            wait = self._wait_for_room([1 for _ in self._under_way], [(at, 1) for at, _ in self._ended], 1, rate, now)
-        if recipient_rate is not None:
-            wait = max(wait, self._wait_for_room(self._under_way, self._ended, recipients, recipient_rate, now))
-        return wait
-
-    @staticmethod
-    def _wait_for_room(
-        under_way: Iterable[int], ended: Iterable[tuple[float, int]], wanted: int, rate: float, now: float
-    ) -> float:
-        """Seconds until the last window has room. More than a window allows goes into an empty one."""
-        most, window = max(1, int(rate)), _window(rate)
-        ended = [(at, count) for at, count in ended if at > now - window]
-        excess = sum(under_way) + sum(count for _, count in ended) + min(wanted, most) - most
-        wait = 0.0
-        for at, count in ended:
-            if excess <= 0:
-                return wait
-            excess -= count
-            wait = at + window - now
-        return wait if excess <= 0 else max(wait, LOOK_AGAIN_S)
+        wait = 0.0 if self._messages is None else self._messages.wait(1, now)
+        return wait if self._recipients is None else max(wait, self._recipients.wait(recipients, now))
 
     def queue_wait(self, ahead: int) -> float:
         """Seconds that so many messages take to go, at the site's rate; 0 where it has none."""
@@ -141,14 +112,23 @@ class Throttle:
 
     def message_begun(self, now: float, recipients: int = 1) -> None:
         """A message, or a batch of probes, is on its way; `message_ended` follows in any case."""
-        if self._rate is not None or self._recipient_rate is not None:
-            self._under_way.append(recipients)
+        if self._messages is None and self._recipients is None:
+            return
+        self._under_way.append(recipients)
+        if self._messages is not None:
+            self._messages.begun(1)
+        if self._recipients is not None:
+            self._recipients.begun(recipients)
 
     def message_ended(self, now: float, recipients: int = 1) -> None:
         """One that was begun with so many recipients has ended, or came to nothing."""
-        if recipients in self._under_way:
-            self._under_way.remove(recipients)
-            self._ended.append((now, recipients))
+        if recipients not in self._under_way:
+            return
+        self._under_way.remove(recipients)
+        if self._messages is not None:
+            self._messages.ended(1, now)
+        if self._recipients is not None:
+            self._recipients.ended(recipients, now)
 
     # Connections and pauses ---------------------------------------------------------------------------------------
 
@@ -228,6 +208,8 @@ class Throttle:
         self._apply()
 
 
-def _window(rate: float | None) -> float:
-    """The seconds in which a whole number of messages makes up the rate exactly."""
-    return MINUTE_S if rate is None else MINUTE_S * max(1, int(rate)) / rate
+def _at_rate(window: RateWindow | None, rate: float | None, under_way: int) -> RateWindow | None:
+    if rate is None or window is None:
+        return None if rate is None else RateWindow(rate, under_way)
+    window.use(rate)
+    return window
