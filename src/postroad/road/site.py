@@ -61,16 +61,25 @@ class SiteBounds:
 
 def part(limits: SiteLimits, workers: int, index: int) -> SiteLimits:
     """What one of several workers may take of limits that are the server's. At least one connection is everyone's:
-    where there are fewer than workers, they take turns (road/seats.py)."""
+    where there are fewer than workers, they take turns (road/seats.py).
+
+    Rates are split into whole numbers, so that no minute of all workers together sees more than the rate; one of less
+    than a message for each worker holds over the longer time in which each sends one."""
     if workers == 1:
         return limits
-    per_minute, recipients = limits.messages_per_minute, limits.recipients_per_minute
     return replace(
         limits,
         connections=max(1, limits.connections // workers + (index < limits.connections % workers)),
-        messages_per_minute=None if per_minute is None else per_minute / workers,
-        recipients_per_minute=None if recipients is None else recipients / workers,
+        messages_per_minute=_part_of_rate(limits.messages_per_minute, workers, index),
+        recipients_per_minute=_part_of_rate(limits.recipients_per_minute, workers, index),
     )
+
+
+def _part_of_rate(rate: float | None, workers: int, index: int) -> float | None:
+    if rate is None or rate < workers:
+        return None if rate is None else rate / workers
+    whole = int(rate)
+    return float(whole // workers + (index < whole % workers))
 
 
 def nobody(hosts: Sequence[str]) -> tuple[str, SiteBounds] | None:
