@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from postroad.message.arc import ArcResult
 from postroad.smtp.address import Address, NullPath
 from postroad.smtp.reply import Reply
 from postroad.store.accounts import Account
@@ -31,6 +32,14 @@ def peer_of(peername: Any) -> tuple[str, int]:
     return str(peername[0]).removeprefix("::ffff:"), int(peername[1])
 
 
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """What was seen of a message: its ARC chain, and our Authentication-Results on one line."""
+
+    chain: ArcResult
+    results: str
+
+
 @dataclass(slots=True)
 class Caller:
     """Grows as the session does."""
@@ -54,6 +63,8 @@ class Caller:
     """Recipients it has asked for in this transaction."""
     marks: tuple[str, ...] = ()
     """What was found odd about it and did not lead to a refusal, a word each; filters may weigh it."""
+    authenticated: Authenticated | None = None
+    """What was seen of its message last judged."""
     refusal_due: Reply | None = None
     """What it is told at RCPT, where a person will read it."""
 
