@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import re
 import smtplib
 import stat
@@ -12,12 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from cli.calls import in_thread
 from deliver.peers import Host, listening
 from deliver.test_webhook import Service, answering
+from dns_server import DnsServer
 from peers.dovecot import dovecot
 from peers.server import DOMAIN, Section, Server, Settings
+from postroad.message import arc
+from postroad.message.dns import DnsStatus, TextsAnswer
 
 pytestmark = pytest.mark.peer
 
@@ -169,6 +176,34 @@ def test_what_a_forward_bounces_with_goes_straight_to_the_sender(tmp_path: Path)
         assert host.taken[0].mail.startswith(b"MAIL FROM:<>")
         assert host.taken[0].rcpts[0].startswith(f"RCPT TO:<{SENDER}>".encode())
         assert f"Original-Recipient: rfc822;out@{DOMAIN}".encode() in host.taken[0].body
+
+
+def test_a04_forwarded_mail_is_sealed_with_what_was_seen_on_arrival(tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    file = tmp_path / "key.pem"
+    file.touch(mode=0o600)
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    point = base64.b64encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+    record = f"v=DKIM1; k=ed25519; p={point}"
+    host = Host()
+    with DnsServer({"far.test": {"MX": [(10, "mx.far.test")]}}) as dns:
+        settings: Settings = {
+            "alias": [alias("out", "out@next.test", "ann")],
+            "dns": {"nameserver": dns.address},
+            "door": {"exempt": []},
+            "dkim_key": [{"domain": DOMAIN, "selector": "seal", "file": str(file)}],
+        }
+        with serving(tmp_path, host, settings) as server:
+            send(server, "out")
+            server.wait(lambda: len(host.taken) == 1, "forwarding")
+
+    async def texts(name: str) -> TextsAnswer:
+        assert name == f"seal._domainkey.{DOMAIN}"
+        return TextsAnswer(DnsStatus.FOUND, (record.encode(),))
+
+    found = asyncio.run(arc.validate(host.taken[0].body, texts))
+    assert (found.verdict, found.sealers) == (arc.Chain.PASS, (DOMAIN,))
+    assert "spf=none" in found.results and "dmarc=none" in found.results
 
 
 # Transports -------------------------------------------------------------------------------------------------------

@@ -179,3 +179,12 @@ def test_whatever_the_aliases_it_ends_at_mailboxes_and_hosts_elsewhere(
     names = [canonical(one) for one in found.addresses]
     assert len(set(names)) == len(names)
     assert set(names) <= mailboxes | {"x@far.test"}
+
+
+def test_what_goes_on_to_a_host_elsewhere_is_known_before_it_does() -> None:
+    directory = made(
+        {"out@us.test": ["c@far.test"], "in@us.test": ["ann@us.test"], "both@us.test": ["ann@us.test", "c@far.test"]}
+    )
+    assert directory.leads_elsewhere(at("out@us.test")) and directory.leads_elsewhere(at("both@us.test"))
+    for address in ("in@us.test", "ann@us.test", "nobody@us.test", "x@far.test", "SRS0=good@us.test"):
+        assert not directory.leads_elsewhere(at(address))

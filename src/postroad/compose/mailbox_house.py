@@ -11,17 +11,20 @@ from typing import Any
 from postroad.clock import Clock
 from postroad.compose.mailboxes import directory, domains, has_quotas, maildirs, quotas
 from postroad.compose.returns import return_settings
+from postroad.compose.signing import Signer
 from postroad.compose.transports import destinations, separator
 from postroad.config import Config
 from postroad.deliver.destinations import Destinations
 from postroad.deliver.forwarding import Forwarding
 from postroad.deliver.returns import is_return_address
 from postroad.events import emit
+from postroad.message.arc import ArcResult
 from postroad.message.envelope import Recipient
 from postroad.message.srs import Srs, SrsFault, SrsName
 from postroad.receive.checks import Checks
 from postroad.receive.directory import Directory, canonical
 from postroad.receive.mailbox_room import MailboxRoom
+from postroad.receive.sealing import ForwardSealing
 from postroad.smtp.address import Address, to_a_labels
 from postroad.smtp.reply import Reply, reply
 from postroad.store.accounts import Accounts
@@ -108,6 +111,15 @@ class MailboxHouse:
             return user != "postmaster" and quota_of(user, address.domain).is_limited
 
         return Checks(rcpt=(MailboxRoom(self.directory, has_quota, partial(self._in_thread, boxes.refusal)).rcpt,))
+
+    def sealing(self, signer: Signer) -> Checks:
+        """The last check of messages from elsewhere: what is forwarded is sealed, where our domain has keys."""
+        domain = self._srs.domain
+
+        def seal(message: bytes, chain: ArcResult, results: str) -> Awaitable[bytes]:
+            return signer.seal(message, domain=domain, chain=chain, results=results)
+
+        return Checks(message=(ForwardSealing(self.directory, domain, lambda: signer.has_keys, seal).message,))
 
     def _returned(self, address: Address) -> Address | Reply | None:
         """Whom a bounce to an address of the rewriting scheme is for."""

@@ -18,8 +18,8 @@ from postroad.message import arc, dkim, dmarc, spf
 from postroad.message.authentication_results import AuthenticationResults, results_header, without_results_of
 from postroad.message.author import authors
 from postroad.message.dns import DnsStatus, Lookup, TextsAnswer
-from postroad.message.headers import header_line, header_section
-from postroad.receive.caller import Caller
+from postroad.message.headers import header_line, header_section, unfold
+from postroad.receive.caller import Authenticated, Caller
 from postroad.receive.checks import Amended
 from postroad.receive.findings import Findings, Measures, consequence, identifiers, method_results
 from postroad.receive.guard.networks import Networks
@@ -91,6 +91,7 @@ class Authentication:
 
     def message(self, caller: Caller, event: MessageReceived) -> Amended | Awaitable[Reply | Amended | None] | None:
         """Judge a message, and write down what was found."""
+        caller.authenticated = None
         if caller.peer in self.settings.exempt or not _is_ip(caller.peer):
             return without_forged(self.settings.authserv_id, event)
         return self._judge(caller, event)
@@ -115,6 +116,7 @@ class Authentication:
             return done.refusal
         results = AuthenticationResults(settings.authserv_id, method_results(found, done))
         above = results_header(results)
+        caller.authenticated = Authenticated(found.arc, " ".join(unfold(above.partition(b":")[2]).split()))
         if done.quarantine:
             above += header_line(QUARANTINE, done.quarantine)
         amended = without_forged(settings.authserv_id, event)

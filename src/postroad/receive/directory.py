@@ -116,6 +116,12 @@ class Directory:
                 return None
         return tuple(kept.values()), tuple(astray)
 
+    def leads_elsewhere(self, address: Address) -> bool:
+        """Whether mail for a local address goes on to a host elsewhere, other than back to its sender."""
+        if not self.is_local(address) or self._is_itself(address) or address.local[:3].lower() == "srs":
+            return False
+        return any(not self.is_local(one) for one in self.resolve(address).addresses)
+
     def _is_itself(self, address: Address) -> bool:
         """Whether nothing has to be looked up for it: the common case."""
         rules = self.domains.get(address.domain)
