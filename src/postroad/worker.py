@@ -349,8 +349,10 @@ class Worker:
         ]
 
     def _signing(self, role: Role) -> Checks:
-        """The last check: what hooks may still change is signed when they have seen it."""
-        is_last = role.is_submission and not hooks.is_examined_later(self._scanners, role.value)
+        """The last check: what hooks may still change is signed when they have seen it; what is forwarded is sealed."""
+        if not role.is_submission:
+            return self._mailbox_house.sealing(self._signer)
+        is_last = not hooks.is_examined_later(self._scanners, role.value)
         return self._signer.checks() if is_last else Checks()
 
     def _settled(
