@@ -20,6 +20,8 @@ from postroad.road.throttle import BackOff, Throttle
 
 LONGEST_BOOKING_S = 1800.0
 """A message that is sent away for a site's pace comes back no later: the pace may have changed."""
+SEATED_S = 30.0
+"""A connection on a seat that other processes may want ends after its transaction when the seat was had for so long."""
 
 
 class Keeper(Protocol):
@@ -113,7 +115,8 @@ class SitePool:
         self.trouble_at: float | None = None
         self.messages = 0
         self.troubles = 0
-        self._seats: list[int] = []
+        self._seats: deque[tuple[int, float]] = deque()
+        """Those had, and since when; the oldest first."""
         self._booked = 0.0
         if pool.guidance is not None:
             now = pool.now()
@@ -146,7 +149,8 @@ class SitePool:
         is_usable = reusable and connection.is_open and connection.transactions < limits.messages_per_connection
         if connection.transactions and is_usable:
             self.success()
-        if not is_usable or self._pool.is_closing or self.throttle.connections > self.throttle.most:
+        is_others_turn = bool(self._seats) and self._pool.now() - self._seats[0][1] >= SEATED_S
+        if not is_usable or self._pool.is_closing or is_others_turn or self.throttle.connections > self.throttle.most:
             self._pool.end(self, connection)
             return
         now = self._pool.now()
@@ -230,7 +234,7 @@ class SitePool:
             return True
         seat = self._pool.guidance.take_seat(self.site.place, self.site.seats)
         if seat is not None:
-            self._seats.append(seat)
+            self._seats.append((seat, self._pool.now()))
         return seat is not None
 
     def closed(self) -> None:
@@ -238,7 +242,7 @@ class SitePool:
         self.throttle.closed()
         while len(self._seats) > self.throttle.connections:
             assert self._pool.guidance is not None
-            self._pool.guidance.give_seat_back(self.site.place, self._seats.pop())
+            self._pool.guidance.give_seat_back(self.site.place, self._seats.popleft()[0])
 
     def why_not(self, now: float) -> str:
         """Why it is left alone."""
