@@ -26,7 +26,7 @@ COMMANDS = {
     "explain": ("postroad.cli.explain", "Tell what replies of mail servers mean."),
     "bounce": ("postroad.cli.bounce", "Read messages that came back."),
     "suppress": ("postroad.cli.suppress", "Keep the list of those not to be mailed."),
-    "forget": ("postroad.cli.forget", "Remove what verification knows of an address."),
+    "forget": ("postroad.cli.forget", "Remove what is known of an address."),
     "site": ("postroad.cli.site", "Show the sites that mail goes to; change their limits, pause them."),
     "queue": ("postroad.cli.queue", "Look into the queue, hold, release, retry, bounce, remove."),
     "trace": ("postroad.cli.trace", "Tell a message's whole life."),

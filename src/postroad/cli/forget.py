@@ -1,4 +1,5 @@
-"""`postroad forget`: what verification knows of addresses is removed, from its files too (V-10)."""
+"""`postroad forget`: what verification and the history of messages know of addresses is removed, from the files too
+(V-10)."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from postroad.cli.suppress_lists import suppressed_name
 from postroad.clock import SystemClock
 from postroad.events import escaped
 from postroad.store.facts import FactStore
+from postroad.store.ledger import Ledger
 from postroad.store.results import ResultStore
 from postroad.store.spool import SpoolBusy, SpoolError
 from postroad.verify.address import bare_text
@@ -38,9 +40,10 @@ DAY_S = 86_400.0
 def command(addresses: tuple[str, ...], days: float | None, suppressed: bool, state: Path | None) -> None:
     """Remove what verification knows: of each ADDRESS, or all that is old.
 
-    Goes through the rows and results of lists, the verdicts kept to be used again, and what bounces told; the databases
-    are written anew, so that nothing of it stays in them. Capital and small letters are the same, and other spellings
-    of the same mailbox go too. What you had written by --output, --split and --report is yours to remove.
+    Goes through the rows and results of lists, the verdicts kept to be used again, what bounces told, and the history
+    of messages that the server carried; what waits in its queue stays. The databases are written anew, so that nothing
+    of it stays in them. Capital and small letters are the same, and other spellings of the same mailbox go too. What
+    you had written by --output, --split and --report is yours to remove.
 
     An address stays on the suppression list, where you promised not to mail it, unless --suppressed is given.
     """
@@ -70,7 +73,8 @@ def _forget(directory: Path, addresses: list[str], days: float | None, *, is_sup
     rows = dict.fromkeys(addresses, 0)
     facts = dict.fromkeys(addresses, 0)
     entries = dict.fromkeys(addresses, "")
-    old_runs = old_facts = 0
+    history = dict.fromkeys(addresses, 0)
+    old_runs = old_facts = old_messages = 0
     now = SystemClock().wall()
     since = now - (days or 0.0) * DAY_S
     if (directory / "verify.db").exists():
@@ -80,6 +84,13 @@ def _forget(directory: Path, addresses: list[str], days: float | None, *, is_sup
             if days is not None:
                 old_runs = results.forget_before(since)
             results.wipe()
+    if (directory / "ledger.db").exists():
+        with Ledger(directory / "ledger.db") as ledger:
+            for address in addresses:
+                history[address] = ledger.forget_address(address, mailbox_of=mailbox)
+            if days is not None:
+                old_messages = ledger.prune(since)
+            ledger.wipe()
     if (directory / "facts.db").exists():
         with FactStore(directory / "facts.db", mailbox_of=mailbox) as store:
             for address in addresses:
@@ -89,13 +100,17 @@ def _forget(directory: Path, addresses: list[str], days: float | None, *, is_sup
                 old_facts = store.forget_before(now=now, since=since)
             store.wipe()
     lines = [
-        f"{address}: {_count(rows[address], 'row')} of lists and {_count(facts[address], 'fact')} removed"
+        f"{address}: {_count(rows[address], 'row')} of lists and {_count(facts[address], 'fact')}"
+        + (f" and {_count(history[address], 'entry', 'entries')} of the history" if history[address] else "")
+        + " removed"
         f"{entries[address]}"
         for address in addresses
     ]
     if days is not None:
         lines.append(
-            f"older than {days:g} days, or expired: {_count(old_runs, 'list')} and {_count(old_facts, 'fact')} removed"
+            f"older than {days:g} days, or expired: {_count(old_runs, 'list')} and {_count(old_facts, 'fact')}"
+            + (f" and {_count(old_messages, 'message')} of the history" if old_messages else "")
+            + " removed"
         )
     return lines
 
@@ -111,5 +126,5 @@ def _entry(store: FactStore, address: str, *, is_suppressed_too: bool) -> str:
     return ", and its entry on the suppression list"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def _count(number: int, what: str, many: str = "") -> str:
+    return f"{number:,} {what if number == 1 else many or what + 's'}"

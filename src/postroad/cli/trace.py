@@ -105,13 +105,17 @@ def _told(story: Story, waiting: QueueMessage | None, *, with_dialogue: bool) ->
     elif accepted.peer:
         by = f", user {accepted.user}" if accepted.user else ""
         yield escaped(
-            f"  {_at(accepted.at)}  accepted from {accepted.helo} [{accepted.peer}] by {accepted.protocol}{by}, sender"
-            f" {sender}"
+            f"  {_at(accepted.at)}  accepted from {accepted.helo} [{accepted.peer}] by {accepted.protocol}"
+            + (f" over {accepted.secured}" if accepted.secured else "")
+            + (f" at the listener {accepted.listener}" if accepted.listener else "")
+            + f"{by}, sender {sender}"
         )
     else:
         yield "  its acceptance is not on record: the server was stopped hard at that moment"
     if accepted.header_id:
         yield escaped(f"  Message-ID {accepted.header_id}")
+    if accepted.subject:
+        yield escaped(f"  Subject {accepted.subject}")
     if accepted.held:
         yield escaped(f"  {_at(accepted.at)}  held: {accepted.held}")
     due = (
@@ -133,6 +137,8 @@ def _told(story: Story, waiting: QueueMessage | None, *, with_dialogue: bool) ->
 def _recipient(one: RecipientStory, due_at: float | None, *, is_waiting: bool, with_dialogue: bool) -> Iterator[str]:
     if is_waiting and due_at is not None:
         fate = "held" if due_at == float("inf") else f"waits, next try {_when(due_at)}"
+    elif one.fate == "unknown":
+        fate = "no longer in the queue; what became of it is not on record, since the server was stopped hard"
     elif one.fate is not None:
         fate = f"{one.fate} {_at(one.at)}"
     else:
@@ -146,7 +152,7 @@ def _recipient(one: RecipientStory, due_at: float | None, *, is_waiting: bool, w
 
 def _attempt(tried: Tried) -> str:
     where = f" at {tried.host}" if tried.host else ""
-    secured = f" over {tried.secured}" if tried.secured else ""
+    secured = (f" over {tried.secured}" if tried.secured else "") + (f" from {tried.source}" if tried.source else "")
     words = f": {tried.reply}" if tried.reply else ""
     if tried.outcome == "delivered":
         return f"delivered{where}{secured}{words}"
@@ -200,20 +206,31 @@ def _values(story: Story) -> dict[str, object]:
 # The balance -----------------------------------------------------------------------------------------------------
 
 
+def _fates(directory: Path) -> dict[str, int]:
+    if not (directory / "ledger.db").exists():
+        return {}
+    with Ledger(directory / "ledger.db") as ledger:
+        return ledger.fates()
+
+
 def _balance(directory: Path, *, is_json: bool) -> None:
     try:
         with QueueAdmin(directory / "spool") as admin:
             tally = admin.tally()
+        fates = _fates(directory)
     except SpoolError as error:
         fail(str(error))
     missing = difference(tally)
     if is_json:
-        click.echo(json.dumps({**tally, "difference": missing}))
+        click.echo(json.dumps({**tally, "difference": missing, "history": fates}))
     else:
         width = max(len(f"{value:,}") for value in tally.values())
         for name in (*IN, *OUT, "waiting"):
             click.echo(f"{name:<10} {tally[name]:>{width},}")
         told = "the balance holds" if not missing else f"{abs(missing):,} {'missing' if missing > 0 else 'too many'}"
         click.echo(f"recipients: {told}")
+        if fates:
+            counted = ", ".join(f"{fates[name]:,} {name}" for name in sorted(fates))
+            click.echo(f"on record in the history, as far back as it goes: {counted}")
     if missing:
         sys.exit(1)

@@ -11,17 +11,21 @@ from postroad.config import Config
 from postroad.deliver.returns import Original, Return
 from postroad.deliver.settle import Judgement, Verdict
 from postroad.events import emit
-from postroad.message.headers import headers, unfold
+from postroad.message.headers import first_value, unfold
 from postroad.smtp.address import NULL, Address, AddressError
 from postroad.store.behind import Behind
 from postroad.store.ledger import Accepted, Entry, Ledger, Note, Tried
-from postroad.store.spool import Deferred, SpooledMessage
+from postroad.store.ledger_mend import Mended, mend
+from postroad.store.queue_admin import QueueAdmin
+from postroad.store.spool import Deferred, SpooledMessage, SpoolError
 
 DAY_S = 86_400.0
-PRUNE_S = 3600.0
-MAX_HEADER_ID_CHARS = 500
+PRUNE_S = 600.0
+MEND_AFTER_S = 3.0
+"""All workers have opened their part of the spool by then."""
+MAX_HEADER_CHARS = 500
 LOOKED_AT_OCTETS = 16_384
-"""Of a message, for its Message-ID."""
+"""Of a message, for its Message-ID and subject."""
 
 
 def ledger_path(config: Config) -> Path:
@@ -36,6 +40,8 @@ class History:
         self._config = config
         self._clock = clock
         self._ledger = Ledger(ledger_path(config))
+        self._started_at = clock.wall()
+        self._is_mended = False
         self.behind: Behind[Entry | _Attempted | _Came] = Behind(self._write, on_trouble=_report)
 
     def use(self, config: Config) -> None:
@@ -45,7 +51,7 @@ class History:
     def accepted(self, message: SpooledMessage, *, about: int | None = None) -> None:
         """A message is safe."""
         if self._config.history.enabled:
-            self.behind.add(_Came(message, about))
+            self.behind.add(_Came(message, about, self._config.history.subjects))
 
     def settled(
         self, message: SpooledMessage, judgement: Judgement, bounces: Sequence[SpooledMessage], at: float
@@ -53,8 +59,15 @@ class History:
         """An attempt's outcome is durable."""
         if not self._config.history.enabled:
             return
+        dialogues = self._config.history.dialogues
+        told: dict[int, str] = {}
         for verdict in judgement.verdicts:
-            self.behind.add(_Attempted(message.id, verdict, at, self._config.history.dialogues))
+            said, told_with = verdict.outcome.said, None
+            if said is not None and len(judgement.verdicts) > 1:
+                address = str(verdict.queued.recipient.address)
+                first = told.setdefault(id(said), address)
+                told_with = None if first == address else first
+            self.behind.add(_Attempted(message.id, verdict, at, dialogues, told_with))
         for bounce in bounces:
             self.accepted(bounce, about=message.id)
 
@@ -72,14 +85,32 @@ class History:
             )
 
     async def upkeep(self) -> None:
-        """Forget what is older than the configuration wants."""
+        """Bring it in line with the spool after a crash, and forget what is older than the configuration wants."""
+        await asyncio.sleep(MEND_AFTER_S)
         while True:
-            before = self._clock.wall() - self._config.history.days * DAY_S
+            if not self._is_mended and self._config.history.enabled:
+                await self._mend()
+            settings = self._config.history
+            before = self._clock.wall() - settings.days * DAY_S
             try:
-                await asyncio.get_running_loop().run_in_executor(None, self._ledger.prune, before)
+                await asyncio.get_running_loop().run_in_executor(None, self._ledger.prune, before, settings.messages)
             except Exception as error:
                 _report(error, self.behind.dropped)
             await asyncio.sleep(PRUNE_S)
+
+    async def _mend(self) -> None:
+        def mend_now() -> Mended:
+            with QueueAdmin(Path(self._config.server.state_dir) / "spool") as queue:
+                return mend(self._ledger, queue, before=self._started_at)
+
+        try:
+            done = await asyncio.get_running_loop().run_in_executor(None, mend_now)
+        except SpoolError as error:
+            _report(error, self.behind.dropped)
+            return
+        self._is_mended = True
+        if done.messages or done.unknown:
+            emit("history.mended", messages=done.messages, unknown=done.unknown)
 
     async def original(self, message_id: int) -> Original | None:
         """A message that left, for what comes back about it (deliver/returns.py)."""
@@ -106,15 +137,31 @@ class History:
 
     def _write(self, batch: Sequence[Entry | _Attempted | _Came]) -> None:
         """In a thread: here text is made of what was only held on to."""
-        self._ledger.write([one.entry() if isinstance(one, _Attempted | _Came) else one for one in batch])
+        try:
+            self._ledger.write([_entry(one) for one in batch])
+        except SpoolError:
+            raise
+        except Exception as error:
+            if len(batch) == 1:  # written alone it fails alone: it would hold up all that comes after it
+                _report(error, self.behind.dropped)
+                return
+            for one in batch:
+                self._write([one])
+
+
+def _entry(one: Entry | _Attempted | _Came) -> Entry:
+    return one.entry() if isinstance(one, _Attempted | _Came) else one
 
 
 class _Attempted:
     """A verdict, until there is time to write it down."""
 
-    __slots__ = ("_at", "_keeps_dialogue", "_message_id", "_verdict")
+    __slots__ = ("_at", "_keeps_dialogue", "_message_id", "_told_with", "_verdict")
 
-    def __init__(self, message_id: int, verdict: Verdict, at: float, keeps_dialogue: bool) -> None:
+    def __init__(
+        self, message_id: int, verdict: Verdict, at: float, keeps_dialogue: bool, told_with: str | None
+    ) -> None:
+        self._told_with = told_with
         self._message_id = message_id
         self._verdict = verdict
         self._at = at
@@ -137,16 +184,19 @@ class _Attempted:
             rule=outcome.meaning.rule,
             due_at=kept.due_at if isinstance(kept, Deferred) else None,
             secured=said.secured if said is not None else "",
-            dialogue=said.dialogue() if said is not None and self._keeps_dialogue else None,
+            dialogue=said.dialogue() if said is not None and self._keeps_dialogue and not self._told_with else None,
+            source=said.source if said is not None else "",
+            told_with=self._told_with if self._keeps_dialogue else None,
         )
 
 
 class _Came:
     """A message that came, until there is time to write it down; of its body only the beginning is held."""
 
-    __slots__ = ("_about", "_envelope", "_head", "_held", "_id", "_received_at", "_size", "_trace")
+    __slots__ = ("_about", "_envelope", "_head", "_held", "_id", "_keeps_subject", "_received_at", "_size", "_trace")
 
-    def __init__(self, message: SpooledMessage, about: int | None) -> None:
+    def __init__(self, message: SpooledMessage, about: int | None, keeps_subject: bool) -> None:
+        self._keeps_subject = keeps_subject
         self._id = message.id
         self._received_at = message.received_at
         self._envelope = message.envelope
@@ -158,7 +208,8 @@ class _Came:
 
     def entry(self) -> Accepted:
         trace = self._trace
-        found = next((unfold(value) for name, value in headers(self._head) if name == "message-id"), None)
+        header_id = first_value(self._head, b"message-id")
+        subject = first_value(self._head, b"subject") if self._keeps_subject else None
         return Accepted(
             id=self._id,
             at=self._received_at,
@@ -168,7 +219,10 @@ class _Came:
             helo=trace.helo,
             protocol=trace.protocol,
             size=self._size,
-            header_id=None if found is None else found[:MAX_HEADER_ID_CHARS],
+            header_id=None if header_id is None else unfold(header_id)[:MAX_HEADER_CHARS],
+            subject=None if subject is None else unfold(subject)[:MAX_HEADER_CHARS],
+            listener=trace.listener,
+            secured=trace.secured,
             recipients=tuple((None, str(one.address)) for one in self._envelope.recipients),
             held=self._held,
             about=self._about,

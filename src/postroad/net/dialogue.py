@@ -445,6 +445,7 @@ async def connect(
         if credentials is not None:
             await connection.authenticate(credentials, secrets.token_urlsafe(18))
     except DialogueError as error:
+        error.dialogue = connection.transcript.kept()
         if error.reply is not None and connection.is_open:
             await connection.quit()
         connection.abort()

@@ -111,3 +111,5 @@ class DialogueError(Exception):
         self.detail = detail
         self.reply = reply
         self.tls_result = tls_result
+        self.dialogue: Callable[[], str] = str
+        """What had been said until then, as text."""

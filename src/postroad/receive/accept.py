@@ -157,6 +157,8 @@ class Acceptor:
                 helo=caller.hello,
                 protocol=caller.protocol,
                 user=caller.user,
+                listener=caller.role.value,
+                secured=caller.secured,
             ),
             stream=caller.user or _domain_of(envelope.reverse_path),
         )

@@ -32,6 +32,13 @@ def peer_of(peername: Any) -> tuple[str, int]:
     return str(peername[0]).removeprefix("::ffff:"), int(peername[1])
 
 
+def secured_by(transport: Any) -> str:
+    """TLS version and cipher of a transport, or empty."""
+    layer = transport.get_extra_info("ssl_object")
+    cipher = layer.cipher() if layer is not None else None
+    return f"{layer.version()} {cipher[0]}" if cipher else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Authenticated:
     """What was seen of a message: its ARC chain, and our Authentication-Results on one line."""
@@ -50,6 +57,8 @@ class Caller:
     hello: str = ""
     is_extended: bool = False
     is_tls: bool = False
+    secured: str = ""
+    """TLS version and cipher."""
     account: Account | None = None
     reverse_path: Address | NullPath | None = None
     smtputf8: bool = False

@@ -15,7 +15,7 @@ from typing import Any, assert_never, cast
 
 from postroad.events import emit
 from postroad.net.fault import explain_fault
-from postroad.receive.caller import Caller, peer_of
+from postroad.receive.caller import Caller, peer_of, secured_by
 from postroad.receive.checks import Amended, ask_on
 from postroad.receive.greeting import LOCAL_ERROR, TALKED_EARLY, Greeting
 from postroad.receive.station import Roll, Station
@@ -88,6 +88,8 @@ class Reception(Greeting):
             return
         self.has_begun = True
         self.caller.peer, self.caller.peer_port = peer_of(transport.get_extra_info("peername"))
+        if self._is_implicit_tls:
+            self.caller.secured = secured_by(transport)
         refusal = None if self._is_implicit_tls else self.station.gate.enter(self.caller.peer)
         if refusal is not None:
             emit("session.refused", peer=self.caller.peer, reason=refusal)
@@ -426,6 +428,7 @@ class Reception(Greeting):
             return
         self._transport = secured
         self.caller.is_tls = True
+        self.caller.secured = secured_by(secured)
         self.caller.hello = ""
         self._session.tls_started()
         early, self._early = self._early, None

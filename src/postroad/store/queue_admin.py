@@ -28,7 +28,7 @@ from postroad.store.tally import count
 from postroad.store.tally import read as read_tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
     from typing import Self
 
@@ -200,6 +200,28 @@ class QueueAdmin:
                 rows = connection.execute(statement, {**wanted.values, "after": after, "limit": limit})
                 found += [_entry(shard, row) for row in rows]
         return tuple(sorted(found, key=lambda entry: entry.id)[:limit])
+
+    def ids(self, *, after: int, limit: int) -> tuple[int, ...]:
+        """Ids of messages, a page of them in their order."""
+        found: list[int] = []
+        for _, path, connection in self._shards:
+            with _explained(path):
+                rows = connection.execute("SELECT id FROM message WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+                found += [number for (number,) in rows]
+        return tuple(sorted(found)[:limit])
+
+    def waiting(self, ids: Collection[int]) -> set[tuple[int, str]]:
+        """Message and address of the recipients of these messages that are still to be settled."""
+        found: set[tuple[int, str]] = set()
+        for _, path, connection in self._shards:
+            with _explained(path):
+                rows = connection.execute(
+                    "SELECT message_id, local, domain FROM recipient"
+                    " WHERE message_id IN (SELECT value FROM json_each(?))",
+                    (json.dumps(list(ids)),),
+                )
+                found |= {(number, str(Address(local, domain))) for number, local, domain in rows}
+        return found
 
     def size(self, selection: Selection) -> tuple[int, int]:
         """How many messages and recipients it selects."""

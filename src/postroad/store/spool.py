@@ -18,6 +18,9 @@ NEVER = float("inf")
 """When what is held, or set aside, is due."""
 
 
+ALL_PRIORITIES = (-9, 9)
+
+
 class SpoolError(Exception):
     """The store could not do it now (disk full, read-only, failed sync): answer 4xx, nothing was kept."""
 
@@ -58,6 +61,9 @@ class Trace:
     helo: str
     protocol: str
     user: str | None = None
+    listener: str = ""
+    """Role of the listener, and with what TLS: told to the history, not kept in the spool."""
+    secured: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,11 +186,17 @@ class Spool(Protocol):
         ...
 
     def due(
-        self, *, before: float, limit: int, after: tuple[float, int] | None = None
+        self,
+        *,
+        before: float,
+        limit: int,
+        after: tuple[float, int] | None = None,
+        priorities: tuple[int, int] = ALL_PRIORITIES,
     ) -> asyncio.Future[tuple[Queued, ...]]:
         """Recipients due before that wall clock time, earliest first (ties by row).
 
-        `after`: the (due_at, id) of the last one already read, to page on from there."""
+        `after`: the (due_at, id) of the last one already read, to page on from there. `priorities`: only those of the
+        first to the second, both included."""
         ...
 
     def load(self, message_id: int) -> asyncio.Future[SpooledMessage | None]:

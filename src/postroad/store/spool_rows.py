@@ -35,9 +35,9 @@ class RowInsert:
     """INSERT of many rows in few steps of SQLite: each step gives the interpreter lock away, and under load getting it
     back costs more than the insertion."""
 
-    def __init__(self, table: str, columns: str) -> None:
+    def __init__(self, table: str, columns: str, verb: str = "INSERT") -> None:
         self._places = f"({', '.join('?' * (columns.count(',') + 1))})"
-        self._start = f"INSERT INTO {table} ({columns}) VALUES "  # noqa: S608
+        self._start = f"{verb} INTO {table} ({columns}) VALUES "
         self._statements: dict[int, str] = {}
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:

@@ -7,16 +7,19 @@ CREATE TABLE message (
     peer TEXT NOT NULL,
     helo TEXT NOT NULL,
     protocol TEXT NOT NULL,
+    listener TEXT NOT NULL,
+    secured TEXT NOT NULL,
     size INTEGER NOT NULL,
     header_id TEXT,
+    subject TEXT,
     held TEXT,
     about INTEGER
 );
-CREATE INDEX message_accepted ON message (accepted_at);
+CREATE INDEX message_sender ON message (sender COLLATE NOCASE);
 CREATE INDEX message_header ON message (header_id) WHERE header_id IS NOT NULL;
 CREATE INDEX message_about ON message (about) WHERE about IS NOT NULL;
 
--- position: its place in the envelope. fate: NULL while it waits.
+-- fate: NULL while it waits. row: its row in the spool, once it was tried.
 CREATE TABLE recipient (
     message_id INTEGER NOT NULL,
     address TEXT NOT NULL,
@@ -25,8 +28,9 @@ CREATE TABLE recipient (
     at REAL NOT NULL,
     PRIMARY KEY (message_id, address)
 ) WITHOUT ROWID;
-CREATE INDEX recipient_address ON recipient (lower(address), message_id);
+CREATE INDEX recipient_address ON recipient (address COLLATE NOCASE);
 
+-- told_with: of several recipients of one dialogue it stands with that one alone.
 CREATE TABLE attempt (
     message_id INTEGER NOT NULL,
     address TEXT NOT NULL,
@@ -39,10 +43,12 @@ CREATE TABLE attempt (
     meaning TEXT NOT NULL,
     rule TEXT NOT NULL,
     due_at REAL,
+    source TEXT NOT NULL,
     secured TEXT NOT NULL,
-    dialogue TEXT,
-    PRIMARY KEY (message_id, address, number)
-) WITHOUT ROWID;
+    told_with TEXT,
+    dialogue TEXT
+);
+CREATE INDEX attempt_message ON attempt (message_id);
 
 -- What happened beside deliveries: a late bounce, a complaint, an operator's hold.
 CREATE TABLE note (
