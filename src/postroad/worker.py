@@ -230,6 +230,7 @@ class Worker:
             pool,
             local=self._local_delivery(config),
             returns=returns.return_route(config, self._secret),
+            sources=self._sites.sources(config),
             forwarding=self._mailbox_house.forwarding(),
         )
         return resolver, pool, attempter

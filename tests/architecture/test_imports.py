@@ -59,6 +59,8 @@ PURE = (
     "road.throttle",
     "road.shaping",
     "road.site",
+    "road.source",
+    "road.warm_up",
     "road.provider",
     "road.dane",
     "road.tls_demand",

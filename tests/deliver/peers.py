@@ -44,6 +44,7 @@ class Host:
     taken: list[Taken] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     connections: int = 0
+    hellos: set[str] = field(default_factory=set)
 
     def answer(self, command: str, accepted: int, default: bytes) -> bytes:
         self.commands.append(command)
@@ -62,6 +63,7 @@ class Host:
             command = line.decode("utf-8").rstrip("\r\n")
             verb = command[:4].upper()
             if verb in ("EHLO", "HELO"):
+                self.hellos.add(command[5:])
                 keywords = ("mx.example.net", *self.offers)
                 said = b"".join(
                     f"250{' ' if at == len(keywords) - 1 else '-'}{word}\r\n".encode()

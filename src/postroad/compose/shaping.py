@@ -10,6 +10,8 @@ from postroad.config import Config
 from postroad.config.judge import is_domain
 from postroad.road.provider import providers
 from postroad.road.site import SiteBounds, SiteLimits, SitePresets
+from postroad.road.source import Source, SourcePool
+from postroad.road.warm_up import WarmUp
 from postroad.smtp.address import to_a_labels
 
 LIMITS = [limit.name for limit in fields(SiteBounds) if limit.name != "recipients_per_connection"]
@@ -77,3 +79,38 @@ def site_name(text: str) -> str:
 def connections_to_one_site(config: Config) -> int:
     """The most that any site may be given: so many messages for one domain may be under way."""
     return max(config.delivery.connections_per_site, *(site.connections for site in config.site), 1)
+
+
+def source_pools(config: Config) -> tuple[SourcePool, ...]:
+    """Which mail leaves from where, in the order of the configuration."""
+    sources = {
+        one.name: Source(
+            name=one.name,
+            ipv4=one.address,
+            ipv6=one.address6,
+            hello=one.hello,
+            weight=one.weight,
+            warm_up=WarmUp(
+                first=one.warm_up_first,
+                growth=one.warm_up_growth,
+                days=one.warm_up_days,
+                is_per_site=one.warm_up_per_site,
+            )
+            if one.warm_up_first
+            else None,
+            starts=one.warm_up_start,
+        )
+        for one in config.source
+    }
+    return tuple(
+        SourcePool(
+            name=pool.name,
+            sources=tuple(sources[name] for name in dict.fromkeys(pool.sources)),
+            sender_domains=frozenset(map(site_name, pool.sender_domains)),
+            users=frozenset(pool.users),
+            recipient_domains=frozenset(map(site_name, pool.recipient_domains)),
+            highest_priority=pool.highest_priority,
+            lowest_priority=pool.lowest_priority,
+        )
+        for pool in config.pool
+    )

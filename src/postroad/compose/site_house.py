@@ -12,6 +12,7 @@ from typing import Any
 
 from postroad.clock import Clock
 from postroad.compose import shaping
+from postroad.compose.source_house import Count, Sent, SourceHouse
 from postroad.config import Config
 from postroad.events import emit
 from postroad.road.pool import Pool
@@ -46,6 +47,7 @@ class SiteHouse:
         self._known: dict[_Place, tuple[float, Remembered]] = {}
         """Until when a pause lasts (wall clock), and what was learnt."""
         self._written: dict[_Place, dict[str, Any]] = {}
+        self._source_house = SourceHouse(clock, config.server.workers, index)
         now = clock.wall()
         self._take_up(self._book.wishes(now))
         self._remember(self._book.seen())
@@ -54,6 +56,17 @@ class SiteHouse:
         """The limits of sites, as they are wanted at each moment."""
         self._presets = shaping.presets(config, self._overrides, self._index)
         return self._presets
+
+    def sources(self, config: Config) -> SourceHouse | None:
+        """Where mail leaves from; None: all of it from the same address."""
+        pools = shaping.source_pools(config)
+        house = self._source_house
+        house.use(pools)
+        if not pools:
+            return None
+        now = self._clock.wall()
+        house.learn(house.exchange(self._book, house.taken(), now))
+        return house
 
     def use(self, pool: Pool) -> None:
         """Another pool from now on; it begins with what the one before has learnt."""
@@ -100,28 +113,30 @@ class SiteHouse:
         """Once."""
         now = self._clock.wall()
         try:
-            wishes = await asyncio.to_thread(self._exchange, self._news(now), now)
+            wishes, sent = await asyncio.to_thread(self._exchange, self._news(now), self._source_house.taken(), now)
         except SpoolError as error:
             self._written.clear()
             emit("sites.failed", error=str(error))
             return
         self._take_up(wishes)
+        self._source_house.learn(sent)
 
     async def close(self) -> None:
         """Keep what was learnt last."""
         now = self._clock.wall()
         try:
-            await asyncio.to_thread(self._exchange, self._news(now), now)
+            await asyncio.to_thread(self._exchange, self._news(now), self._source_house.taken(), now)
         except SpoolError as error:
             emit("sites.failed", error=str(error))
         self._book.close()
         self._seats.close()
 
-    def _exchange(self, news: list[Seen], now: float) -> dict[str, Wish]:
+    def _exchange(self, news: list[Seen], sent: dict[Count, int], now: float) -> tuple[dict[str, Wish], Sent]:
         """In a thread."""
         if news:
             self._book.note(news)
-        return self._book.wishes(now)
+        found = self._source_house.exchange(self._book, sent, now)
+        return self._book.wishes(now), found
 
     def _news(self, now: float) -> list[Seen]:
         """Sites that are not as they were last written down."""

@@ -33,7 +33,7 @@ from postroad.config.operating import DiskSection, HttpSection
 from postroad.config.queueing import QueueingSection, SenderSettings
 from postroad.config.returns import ReturnsSection, SuppressionSection, UnsubscribeSection, VerifyFirstSection
 from postroad.config.setting import setting
-from postroad.config.shaping import SiteSettings
+from postroad.config.shaping import PoolSettings, SiteSettings, SourceSettings
 from postroad.config.signing import DkimKeySettings, DkimSection
 from postroad.config.tls_policy import DaneSection, MtaStsSection, TlsReportsSection
 
@@ -296,6 +296,8 @@ class Config:
     sender: tuple[SenderSettings, ...] = ()
     route: tuple[RouteSettings, ...] = ()
     site: tuple[SiteSettings, ...] = ()
+    source: tuple[SourceSettings, ...] = ()
+    pool: tuple[PoolSettings, ...] = ()
     mta_sts: MtaStsSection = field(default_factory=MtaStsSection)
     dane: DaneSection = field(default_factory=DaneSection)
     tls_reports: TlsReportsSection = field(default_factory=TlsReportsSection)

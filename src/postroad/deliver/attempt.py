@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from postroad.deliver.fitness import fit, rcpt_for
 from postroad.deliver.forwarding import Forwarding
-from postroad.deliver.ports import Lease, LocalDelivery, Pool, Router
+from postroad.deliver.ports import Lease, LocalDelivery, Pool, Router, Sources
 from postroad.deliver.tls_wish import as_wished, is_final, not_carried
 from postroad.meaning.classify import Kind, Meaning, classify
 from postroad.meaning.hearing import MAX_FRESH_STARTS, is_crowded_out, is_stale, is_unwelcome
@@ -108,6 +108,7 @@ class Attempter:
         local: LocalDelivery | None = None,
         returns: ReturnRoute | None = None,
         forwarding: Forwarding | None = None,
+        sources: Sources | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """`wall`: the wall clock, by which the time that is left for a delivery is told to hosts."""
@@ -116,6 +117,7 @@ class Attempter:
         self._local = local
         self._returns = returns
         self._forwarding = forwarding
+        self._sources = sources
         self._wall = wall
 
     async def attempt(
@@ -135,7 +137,17 @@ class Attempter:
         if route.is_discard:
             outcome = Outcome(meaning=_STORED, phase=Phase.BODY, reply=_DISCARDED, passes_dsn_on=True)
             return dict.fromkeys((one.id for one in queued), outcome)
-        await self._over_the_road(message, queued, route, outcomes)
+        if self._sources is None:
+            await self._over_the_road(message, queued, route, outcomes)
+            return outcomes
+        chosen = self._sources.choose(message, queued[0], route)
+        if isinstance(chosen, ConnectFailure):
+            return dict.fromkeys((one.id for one in queued), _unconnected(chosen))
+        try:
+            await self._over_the_road(message, queued, chosen, outcomes)
+        finally:
+            if not any(outcome.is_delivered for outcome in outcomes.values()):
+                self._sources.unused(chosen)
         return outcomes
 
     async def _over_the_road(

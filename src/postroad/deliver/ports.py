@@ -46,6 +46,18 @@ class Lease(Protocol):
         ...
 
 
+class Sources(Protocol):
+    """The addresses that mail leaves from."""
+
+    def choose(self, message: SpooledMessage, queued: Queued, route: Route) -> Route | ConnectFailure:
+        """The same way from the address for this mail, which has then sent one more; or why it must wait."""
+        ...
+
+    def unused(self, route: Route) -> None:
+        """Nothing was sent on a route that was chosen."""
+        ...
+
+
 class Pool(Protocol):
     def try_acquire(self, route: Route) -> Lease | None:
         """A connection that is free at this moment, or None: then `acquire`."""

@@ -232,7 +232,7 @@ class Opener:
     ) -> Connection:
         return await self._connector(
             endpoint,
-            hello=self._hello,
+            hello=self._hello if route.source is None else route.source.hello or self._hello,
             tls=tls,
             timeouts=self._timeouts,
             ssl_context=self._context(tls),

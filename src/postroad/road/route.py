@@ -21,6 +21,17 @@ MAX_ENDPOINTS = 8
 """Addresses of one host that are tried."""
 
 
+class Leaving(Protocol):
+    """The addresses and the name that a connection leaves with (road.source.Source)."""
+
+    @property
+    def hello(self) -> str: ...
+
+    def address_to(self, address: str) -> str | None:
+        """What to leave from towards that address; None: it cannot be reached from here."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RouteHost:
     name: str
@@ -49,6 +60,8 @@ class Route:
     """Named by the operator: a private address is meant."""
     is_discard: bool = False
     """Mail for it is taken and thrown away."""
+    source: Leaving | None = None
+    """From where; None: as it is configured for all mail."""
 
     @property
     def has_policy(self) -> bool:
@@ -121,6 +134,12 @@ LOOP = RouteFailure(reply(554, "The mail hosts of the domain are this host: mail
 PRIVATE = RouteFailure(
     reply(550, "The mail host has private addresses only, which are not contacted (allow_private)", "5.4.4"),
     "private_address",
+)
+
+
+NOT_FROM_HERE = RouteFailure(
+    reply(450, "The source has no address of the family that the mail host has: give it one of both", "4.4.4"),
+    "source_family",
 )
 
 
@@ -284,7 +303,12 @@ class Router:
         if not allowed:
             return PRIVATE
         source = self._egress.source_address
-        if source:
+        leaving = route.source
+        if leaving is not None:
+            allowed = [address for address in allowed if leaving.address_to(address)]
+            if not allowed:
+                return NOT_FROM_HERE
+        elif source:
             is_v6 = ":" in source
             allowed = [address for address in allowed if (":" in address) == is_v6] or allowed
         return tuple(
@@ -292,7 +316,7 @@ class Router:
                 host=host.name,
                 address=address,
                 port=route.port,
-                source_address=source,
+                source_address=source if leaving is None else leaving.address_to(address),
                 proxy=self._egress.proxy,
                 is_trusted=route.is_trusted,
             )
