@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from postroad.clock import Clock
 from postroad.config import Config, ListenerSettings
 from postroad.receive.auth import AuthLimits
 from postroad.receive.caller import Role
@@ -9,6 +12,8 @@ from postroad.receive.checks import Checks, CheckSettings, standard_checks
 from postroad.receive.directory import Directory
 from postroad.receive.guard.attempts import AttemptLimits
 from postroad.receive.station import SessionTimeouts
+from postroad.receive.tokens import Introspection, IntrospectionSettings
+from postroad.smtp.sasl import BEARER
 from postroad.smtp.server_events import ServerSettings
 
 
@@ -18,7 +23,7 @@ def server_settings(config: Config, listener: ListenerSettings) -> ServerSetting
     limits, queueing = config.limits, config.queueing
     return ServerSettings(
         hostname=config.server.hostname,
-        auth_mechanisms=config.auth.mechanisms if role.is_submission else (),
+        auth_mechanisms=_mechanisms(config) if role.is_submission else (),
         is_auth_required=role.is_submission,
         has_starttls=role is not Role.SUBMISSIONS,
         message_octets=limits.message_octets,
@@ -33,6 +38,28 @@ def server_settings(config: Config, listener: ListenerSettings) -> ServerSetting
         deliver_by_s=queueing.deliver_by_least_s if queueing.deliver_by else None,
         has_priorities=queueing.priorities,
         has_require_tls=queueing.require_tls,
+    )
+
+
+def _mechanisms(config: Config) -> tuple[str, ...]:
+    return (*config.auth.mechanisms, *(BEARER if config.oauth.url else ()))
+
+
+def tokens(config: Config, clock: Clock) -> Introspection | None:
+    """Who is asked about tokens. Raises OSError where the secret cannot be read."""
+    oauth = config.oauth
+    if not oauth.url:
+        return None
+    secret = Path(oauth.client_secret_file).read_text().splitlines()[:1] if oauth.client_secret_file else []
+    return Introspection(
+        IntrospectionSettings(
+            url=oauth.url,
+            client_id=oauth.client_id,
+            client_secret="".join(secret),
+            claims=oauth.claims,
+            scope=oauth.scope,
+        ),
+        clock.wall,
     )
 
 

@@ -29,6 +29,7 @@ from postroad.config.mailboxes import (
     SrsSection,
     WebhookSettings,
 )
+from postroad.config.oauth import OauthSection
 from postroad.config.operating import DiskSection, HttpSection
 from postroad.config.queueing import QueueingSection, SenderSettings
 from postroad.config.returns import ReturnsSection, SuppressionSection, UnsubscribeSection, VerifyFirstSection
@@ -288,12 +289,13 @@ class Config:
     block_list: tuple[BlockListSettings, ...] = ()
     call_forward: CallForwardSection = field(default_factory=CallForwardSection)
     authentication: AuthenticationSection = field(default_factory=AuthenticationSection)
+    oauth: OauthSection = field(default_factory=OauthSection)
     submission: SubmissionSection = field(default_factory=SubmissionSection)
     dns: DnsSection = field(default_factory=DnsSection)
     delivery: DeliverySection = field(default_factory=DeliverySection)
-    outgoing_timeouts: OutgoingTimeoutsSection = field(default_factory=OutgoingTimeoutsSection)
     queueing: QueueingSection = field(default_factory=QueueingSection)
     sender: tuple[SenderSettings, ...] = ()
+    outgoing_timeouts: OutgoingTimeoutsSection = field(default_factory=OutgoingTimeoutsSection)
     route: tuple[RouteSettings, ...] = ()
     site: tuple[SiteSettings, ...] = ()
     source: tuple[SourceSettings, ...] = ()

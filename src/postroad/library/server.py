@@ -181,6 +181,9 @@ class _Hooks:
         is_right = await outcome if isinstance(outcome, Awaitable) else outcome
         return None if is_right is True and authzid in ("", username) else BAD_CREDENTIALS
 
+    async def check_token(self, username: str, authzid: str, token: str, peer: str) -> Reply | None:
+        return BAD_CREDENTIALS  # not offered here
+
     def account(self, username: str) -> Account | None:
         return None
 

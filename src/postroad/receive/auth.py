@@ -17,13 +17,16 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from postroad.clock import Clock
+from postroad.events import emit
 from postroad.receive.guard.attempts import AttemptLimits, Attempts, Barred
 from postroad.receive.guard.tally import Tally, table_octets
+from postroad.receive.tokens import Introspection, TokenTrouble
 from postroad.smtp.reply import Reply, reply
 from postroad.smtp.sasl import ScramKeys
 from postroad.store.accounts import Account, Accounts, hash_password, verify_password
 
 BAD_CREDENTIALS = reply(535, "Authentication credentials invalid", "5.7.8")
+_NO_ANSWER = reply(454, "The authorization server gives no answer: try again later", "4.7.0")
 _TRY_LATER = reply(454, "Too many failed attempts: try again later", "4.7.0")
 
 
@@ -64,6 +67,10 @@ class Authority(Protocol):
 
     async def check_password(self, username: str, authzid: str, password: str, peer: str) -> Reply | None:
         """None where the password is right and the user acts for himself; else the refusal."""
+        ...
+
+    async def check_token(self, username: str, authzid: str, token: str, peer: str) -> Reply | None:
+        """None where the token is good and stands for this user; else the refusal."""
         ...
 
     def scram_keys(self, username: str, authzid: str) -> ScramKeys:
@@ -112,6 +119,8 @@ class Authenticator:
         self._executor = executor
         self._clock = clock
         self._secret = secret
+        self.tokens: Introspection | None = None
+        """Who knows what tokens stand for; None: tokens are not taken."""
         self._verified: OrderedDict[bytes, float] = OrderedDict()
         self._dummy_hash: str | None = None
 
@@ -149,6 +158,31 @@ class Authenticator:
                 return barred
         if not is_right or (authzid and authzid.lower() != username.lower()):
             await self.failed(username, peer)
+            return BAD_CREDENTIALS
+        self._remember(digest, now)
+        self.succeeded(username, peer)
+        return None
+
+    async def check_token(self, username: str, authzid: str, token: str, peer: str) -> Reply | None:
+        """None where the authorization server says that the token stands for this user, who has an account here."""
+        barred = self.bar(username, peer)
+        if barred is not None:
+            await asyncio.sleep(self.limits.delay_s)
+            return barred
+        digest = hmac.digest(self._secret, f"token\0{username.lower()}\0{token}".encode(), "sha256")
+        now = self._clock.monotonic()
+        if self._verified.get(digest, 0.0) <= now:
+            if self.tokens is None:
+                return BAD_CREDENTIALS
+            try:
+                names = await self.tokens.names(token)
+            except TokenTrouble as error:
+                emit("auth.unanswered", user=username, reason=str(error))
+                return _NO_ANSWER
+            if username.lower() not in names or self.account(username) is None:
+                await self.failed(username, peer)
+                return BAD_CREDENTIALS
+        elif self.account(username) is None:
             return BAD_CREDENTIALS
         self._remember(digest, now)
         self.succeeded(username, peer)

@@ -1,4 +1,5 @@
-"""SASL over SMTP, both sides, as exchanges of values (RFC 4954): PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 (RFC 7677).
+"""SASL over SMTP, both sides, as exchanges of values (RFC 4954): PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 (RFC 7677);
+on the server's side also OAUTHBEARER (RFC 7628) and XOAUTH2.
 
     step = ServerExchange("SCRAM-SHA-256", nonce=nonce).start(initial)
     step = exchange.receive_line(line)           # for each line of the client, until Succeeded, Failed
@@ -25,6 +26,9 @@ from postroad.smtp.reply import Reply, reply
 SCRAM = "SCRAM-SHA-256"
 PREFERENCE = (SCRAM, "PLAIN", "LOGIN")
 """Strongest first."""
+BEARER = ("OAUTHBEARER", "XOAUTH2")
+"""A token of an authorization server instead of a password."""
+MAX_TOKEN_OCTETS = 8192
 MAX_FIELD_OCTETS = 1024
 """Of a user name, an authorization identity or a password; RFC 4616 §2 asks for 255 characters at least."""
 MIN_ITERATIONS = 4096  # RFC 7677 §4
@@ -83,6 +87,8 @@ class PasswordOffered:
     username: str
     authzid: str
     password: str = field(repr=False)
+    is_token: bool = False
+    """It is a token of an authorization server, not a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,8 @@ class ServerExchange:
             self._conversation = _Login()
         elif self.mechanism == "PLAIN":
             self._conversation = _Plain()
+        elif self.mechanism in BEARER:
+            self._conversation = _Bearer()
         else:
             self._conversation = _Nothing()
 
@@ -204,6 +212,38 @@ class _Login(_Conversation):
             return PasswordOffered(self.username, "", text)
         self.username = text
         return Challenge(b"Password:")
+
+
+class _Bearer(_Conversation):
+    """`n,a=user,^Ahost=…^Aauth=Bearer TOKEN^A^A` (RFC 7628 §3.1), or `user=USER^Aauth=Bearer TOKEN^A^A` of XOAUTH2."""
+
+    def take(self, response: bytes) -> ServerStep:
+        if len(response) > MAX_TOKEN_OCTETS:
+            return Failed(_MALFORMED)
+        try:
+            first, *rest = response.decode("utf-8").split("\x01")
+        except UnicodeDecodeError:
+            return Failed(_MALFORMED)
+        found = _GS2.fullmatch(first)
+        named = _saslname(found["user"]) if found is not None else None
+        values = dict(part.split("=", 1) for part in ((first, *rest) if found is None else rest) if "=" in part)
+        username = named or values.get("user", "")
+        kind, _, token = values.get("auth", "").partition(" ")
+        if not username or len(username.encode()) > MAX_FIELD_OCTETS or "\0" in username:
+            return Failed(_MALFORMED)
+        if kind.lower() != "bearer" or _TOKEN.fullmatch(token.strip()) is None:
+            return Failed(_MALFORMED, username)
+        self.username = username
+        return PasswordOffered(username, "", token.strip(), is_token=True)
+
+
+_GS2 = re.compile(r"[ny],a=(?P<user>[^,\x00]+),")
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+
+
+def _saslname(text: str) -> str:
+    """RFC 5801 §4: a comma and an equals sign are written as `=2C` and `=3D`."""
+    return text.replace("=2C", ",").replace("=3D", "=")
 
 
 class _Scram(_Conversation):

@@ -623,7 +623,7 @@ class ServerSession:
                 self._out.append(b"334 %b\r\n" % step.encoded())
                 self.state = State.SASL
             case sasl.PasswordOffered():
-                self._pending = PasswordReceived(step.username, step.authzid, step.password)
+                self._pending = PasswordReceived(step.username, step.authzid, step.password, step.is_token)
             case sasl.ScramKeysWanted():
                 self._pending = ScramKeysWanted(step.username, step.authzid)
             case sasl.Succeeded():

@@ -86,6 +86,8 @@ class PasswordReceived:
     username: str
     authzid: str
     password: str
+    is_token: bool = False
+    """AUTH OAUTHBEARER or XOAUTH2: a token of an authorization server."""
 
 
 @dataclass(frozen=True, slots=True)
