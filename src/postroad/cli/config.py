@@ -39,16 +39,23 @@ def check(file: Path | None, config: Path | None) -> None:
 
 
 def _doubts(config: Config) -> list[str]:
-    """What the accounts and aliases of the state directory show: no mistake of the file, but perhaps not meant."""
+    """What the accounts and aliases of the state directory show, and the addresses of this machine: no mistake of the
+    file, but perhaps not meant."""
     from postroad.app import complete
     from postroad.compose.addresses import addresses
+    from postroad.compose.shaping import source_pools
+    from postroad.compose.source_house import absent_sources
     from postroad.store.spool import SpoolError
 
+    absent = [
+        f"this machine lacks an address of the source {name}: mail leaves from the others of its pool"
+        for name in absent_sources(source_pools(config))
+    ]
     try:
         with addresses(complete(config)) as found:
-            return found.faults()
+            return [*absent, *found.faults()]
     except SpoolError as error:
-        return [str(error)]
+        return [*absent, str(error)]
 
 
 @command.command("show")

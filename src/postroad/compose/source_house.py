@@ -43,8 +43,8 @@ class SourceHouse:
 
     def use(self, pools: Sequence[SourcePool]) -> None:
         """Other pools from now on; sources that the system lacks are said, and left out where there are others."""
-        absent = {one.name for pool in pools for one in pool.sources if not _is_here(one)}
-        for name in sorted(absent):
+        absent = absent_sources(pools)
+        for name in absent:
             emit("source.absent", source=name)
         self._pools = tuple(
             SourcePool(
@@ -131,6 +131,11 @@ class SourceHouse:
 
 def _day(now: float) -> str:
     return datetime.fromtimestamp(now, UTC).date().isoformat()
+
+
+def absent_sources(pools: Sequence[SourcePool]) -> list[str]:
+    """The names of sources whose addresses the system lacks."""
+    return sorted({one.name for pool in pools for one in pool.sources if not _is_here(one)})
 
 
 def _is_here(source: Source) -> bool:
