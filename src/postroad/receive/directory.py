@@ -88,6 +88,10 @@ class Directory:
 
     def refusal(self, address: Address, sender: Address | NullPath | None) -> Reply | None:
         """Why mail from that sender to a local address is not taken."""
+        if self._is_itself(address):
+            mailboxes = self.domains[address.domain].mailboxes
+            if mailboxes is None or mailboxes(canonical(address)):
+                return None if self.can_keep(address) else _NO_SUCH_MAILBOX
         if address.local[:3].lower() == "srs" and self.returned(address) is not None and isinstance(sender, Address):
             return _BOUNCES_ONLY
         return self.resolve(address).refusal
