@@ -33,6 +33,9 @@ from postroad.road.site_pool import Door, SitePool, Waiter
 from postroad.road.site_pool import Lease as Lease
 from postroad.road.throttle import LOOK_AGAIN_S, BackOff
 
+LOOK_AT_HOLD_S = 900.0
+"""Mail for a site that an operator paused comes back after so long, to see whether it was resumed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSettings:
@@ -107,7 +110,7 @@ class Pool:
         home = self._sites.get(route.site.place)
         if home is None or not home.idle or home.is_pacing:
             return None
-        if home.site != route.site:
+        if home.site is not route.site and home.site != route.site:
             home.use(route.site)
         now = self.now()
         if home.throttle.pause_wait(now) or home.throttle.message_wait(now, recipients) > 0:
@@ -155,7 +158,9 @@ class Pool:
             now = self.now()
             pause = home.throttle.pause_wait(now)
             if pause > self.settings.longest_pause_s:
-                return not_now(home.why_not(now), pause, is_ours=home.throttle.is_held(now))
+                is_held = home.throttle.is_held(now)
+                later = min(pause, LOOK_AT_HOLD_S) if is_held else pause
+                return not_now(home.why_not(now), later, is_ours=is_held)
             if pause > 0:
                 await self._sleep(home, pause)
                 continue
@@ -219,7 +224,7 @@ class Pool:
             home = self._sites[site.place] = SitePool(self, site, self.settings.back_off)
             if len(self._sites) > self.settings.sites:
                 self._forget_a_site()
-        elif home.site != site:
+        elif home.site is not site and home.site != site:
             home.use(site)
         return home
 

@@ -82,6 +82,10 @@ def _part_of_rate(rate: float | None, workers: int, index: int) -> float | None:
     return float(whole // workers + (index < whole % workers))
 
 
+_UNBOUNDED = SiteBounds()
+_MAX_KNOWN = 10_000
+
+
 def nobody(hosts: Sequence[str]) -> tuple[str, SiteBounds] | None:
     """No operator is known by name."""
     return None
@@ -123,10 +127,14 @@ class SitePresets:
     """What an operator wants for now; may change at any time."""
     workers: int = 1
     index: int = 0
+    _known: dict[str, tuple[SiteBounds | None, SiteBounds, Site]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Sites that were asked for, and what they rest on."""
 
     def site(self, hosts: Sequence[str], domain: str = "") -> Site:
         """The site of a domain whose most preferred mail hosts are these."""
-        key, bounds = "-", SiteBounds()
+        key, bounds = "-", _UNBOUNDED
         if hosts:
             key, bounds = self.operator(hosts) or (site_key(hosts[0]), bounds)
         if domain in self.by_key or domain in self.overrides:
@@ -135,12 +143,20 @@ class SitePresets:
 
     def named(self, key: str, bounds: SiteBounds) -> Site:
         """The site of that key, whose operator bears so much."""
+        override = self.overrides.get(key)
+        known = self._known.get(key)
+        if known is not None and known[0] is override and known[1] is bounds:
+            return known[2]
         limits = bounds.applied(self.default)
-        for layer in (self.by_key.get(key), self.overrides.get(key)):
+        for layer in (self.by_key.get(key), override):
             if layer is not None:
                 limits = layer.instead(limits)
         seats = limits.connections if limits.connections < self.workers else 0
-        return Site(key, part(limits, self.workers, self.index), seats=seats)
+        site = Site(key, part(limits, self.workers, self.index), seats=seats)
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        self._known[key] = (override, bounds, site)
+        return site
 
 
 @lru_cache(maxsize=1)
