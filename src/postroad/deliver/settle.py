@@ -269,6 +269,9 @@ def _report(message: SpooledMessage, verdict: Verdict, action: Action, now: floa
         reply=outcome.reply,
         detail=outcome.detail,
         remote=outcome.host,
+        meaning=str(outcome.meaning.kind),
+        attempts=verdict.queued.attempts + 1,
+        is_expired=is_expired,
         attempted_at=now,
         will_retry_until=_ends_at(message) if action is Action.DELAYED else None,
     )

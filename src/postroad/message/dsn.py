@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import binascii
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from postroad.message.dsn_words import sentences, tried
 from postroad.message.envelope import BodyType, Envelope, Recipient, Return
 from postroad.message.headers import format_date, header_end, header_line, header_section
 from postroad.smtp.address import Address
@@ -23,6 +25,8 @@ from postroad.smtp.reply import Reply
 
 DEFAULT_RETURN_OCTETS = 256 * 1024
 """The largest message given back whole; of a larger one the headers are."""
+WIDTH = 72
+"""Characters of a line for people."""
 MAX_HEADER_OCTETS = 64 * 1024
 """Octets of headers given back."""
 _FOLD_CHARACTERS = 200
@@ -59,6 +63,11 @@ class RecipientReport:
     """Why there is no reply, in words."""
     remote: str = ""
     """Name of the host that replied; empty where it was this one."""
+    meaning: str = ""
+    """What the reply means, by the names of `meaning.rule.Kind`."""
+    attempts: int = 0
+    is_expired: bool = False
+    """The time that the sender set is over (DELIVERBY)."""
     attempted_at: float | None = None
     will_retry_until: float | None = None
 
@@ -94,7 +103,8 @@ def build_dsn(notice: Notice) -> Dsn:
         raise LocalProtocolError("a MIME boundary is 1 to 70 letters, digits or '()+_,-./:=?")
     if not notice.reports:
         raise LocalProtocolError("a delivery status notification reports on one recipient at least")
-    is_global = notice.envelope.smtputf8
+    # Whose address is ASCII may read mail where SMTPUTF8 is not known: he gets the forms that everybody reads.
+    is_global = notice.envelope.smtputf8 and not notice.to.is_ascii
     parts = [_words(notice), _machine_part(notice, is_global), _returned(notice, is_global)]
     delimiter = f"--{notice.boundary}".encode()
     pieces = [_header(notice, is_global), b"\r\nThis is a delivery status notification in MIME format.\r\n"]
@@ -164,7 +174,8 @@ def _words(notice: Notice) -> bytes:
             continue
         lines += [_OPENINGS[action], ""]
         for report in reports:
-            lines += [f"  <{report.recipient.address}>", *(f"    {line}" for line in _explanation(report)), ""]
+            told = (piece for line in _explanation(report) for piece in _wrapped(line))
+            lines += [f"  <{report.recipient.address}>", *(f"    {line}" for line in told), ""]
         retry_until = max((report.will_retry_until or 0.0 for report in reports), default=0.0)
         if action is Action.DELAYED and retry_until:
             lines += [f"It will be tried until {format_date(retry_until)}.", ""]
@@ -177,6 +188,26 @@ def _words(notice: Notice) -> bytes:
 
 
 def _explanation(report: RecipientReport) -> list[str]:
+    if report.action not in (Action.FAILED, Action.DELAYED):
+        return _own_words(report)
+    is_final = report.action is Action.FAILED
+    told = sentences(
+        report.meaning,
+        host=report.remote,
+        address=str(report.recipient.address),
+        is_final=is_final,
+        is_expired=report.is_expired,
+    )
+    count = tried(report.attempts, is_final=is_final)
+    return [*told, *([count] if count else []), *_own_words(report)]
+
+
+def _wrapped(line: str) -> list[str]:
+    """A sentence on lines of a width that people read; the words of a host stay as they are."""
+    return textwrap.wrap(line, WIDTH) if line.endswith((".", ":")) and len(line) > WIDTH else [line]
+
+
+def _own_words(report: RecipientReport) -> list[str]:
     if report.reply is None:
         return [f"{report.detail or 'No more is known.'}" + (f" (host {report.remote})" if report.remote else "")]
     if not report.remote:
@@ -292,6 +323,7 @@ def _returned(notice: Notice, is_global: bool) -> bytes:
         and len(notice.body) <= notice.return_octets
         and notice.envelope.body_type is not BodyType.BINARY
         and header_end(notice.body) < len(notice.body)
+        and (is_global or not notice.envelope.smtputf8)
     )
     if is_whole:
         encoding = "7bit" if notice.body.isascii() else "8bit"
