@@ -63,19 +63,27 @@ class Neighbours:
         client.login(DAVE, PASSWORD)
         return _give(client, message, DAVE, recipients, wish)
 
-    def arrived(self, at: Server | Postfix | Unpacked, user: str, text: str) -> EmailMessage:
-        """The message for that user there that has this text, in its header or, of a report, anywhere."""
+    def arrived(self, at: Server | Postfix | Unpacked, user: str, subject: str) -> EmailMessage:
+        """The message of that subject for that user there."""
+        return self._found(at, user, subject, lambda each: each["Subject"] == subject)
 
-        def found() -> list[EmailMessage]:
-            return [
-                each
-                for each in at.messages(user)
-                if text in str(each["Subject"])
-                or (each.get_content_type() == "multipart/report" and text in each.as_bytes().decode(errors="replace"))
-            ]
+    def reported(self, at: Server | Postfix | Unpacked, user: str, text: str) -> EmailMessage:
+        """The report for that user there that has this text anywhere."""
+        return self._found(
+            at, user, text, lambda each: "daemon" in str(each["From"]).lower() and text in each.as_string()
+        )
 
-        wait(lambda: bool(found()), f"{text!r} for {user}", self.server.log, self.peer.log)
-        return found()[0]
+    def _found(
+        self, at: Server | Postfix | Unpacked, user: str, what: str, is_it: Callable[[EmailMessage], bool]
+    ) -> EmailMessage:
+        found: list[EmailMessage] = []
+
+        def look() -> bool:
+            found[:] = [each for each in at.messages(user) if is_it(each)]
+            return bool(found)
+
+        wait(look, f"{what!r} for {user}", self.server.log, self.peer.log)
+        return found[0]
 
 
 @dataclass(frozen=True)

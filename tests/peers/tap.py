@@ -199,8 +199,15 @@ class Tap:
         while True:
             pending = [each for each in ends if isinstance(each, ssl.SSLSocket) and each.pending()]
             for ready in pending or select.select(ends, [], [], IDLE_S)[0]:
-                octets = ready.recv(65_536)
                 from_client = ready is ends[0]
+                # What made it readable may be no data but a session ticket.
+                ready.settimeout(0)
+                try:
+                    octets = ready.recv(65_536)
+                except ssl.SSLWantReadError:
+                    continue
+                finally:
+                    ready.settimeout(IDLE_S)
                 if not octets:
                     return
                 dialogue.hear(from_client, octets)
