@@ -86,14 +86,14 @@ def test_config_check_tells_of_aliases_that_the_accounts_do_not_bear_out(config:
     removed = call("user", "remove", "ann@example.org", "--config", config)
     assert removed.status == 0
     assert removed.err.splitlines() == [
-        "postroad: team@example.org names ann@example.org, which leads nowhere",
-        "postroad: sales@example.org names ann@example.org, which leads nowhere",
+        "postroad: team@example.org leads to ann@example.org, which does not exist",
+        "postroad: sales@example.org leads to ann@example.org, which does not exist",
     ]
     done = call("config", "check", config)
     assert done.status == 0
     assert done.err.splitlines() == [
-        "doubt: team@example.org names ann@example.org, which leads nowhere",
-        "doubt: sales@example.org names ann@example.org, which leads nowhere",
+        "doubt: team@example.org leads to ann@example.org, which does not exist",
+        "doubt: sales@example.org leads to ann@example.org, which does not exist",
     ]
 
 

@@ -107,7 +107,7 @@ def show(address: str, config: Path | None, state: Path | None) -> None:
     with _addresses(config, state) as found:
         resolved = found.resolve(address)
         for lost in resolved.astray:
-            _warn(f"{lost} leads nowhere")
+            _warn(f"{lost} does not exist")
         if resolved.refusal is not None:
             fail(f"mail to {address} is refused: {resolved.refusal}")
         for one in resolved.addresses:

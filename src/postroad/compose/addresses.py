@@ -61,7 +61,7 @@ class Addresses:
             lost = f" ({', '.join(map(str, found.astray[:5]))})" if found.astray else ""
             return f"mail to {alias.name} is refused: {found.refusal.text}{lost}"
         if found.astray:
-            return f"{alias.name} names {', '.join(map(str, found.astray[:5]))}, which leads nowhere"
+            return f"{alias.name} leads to {', '.join(map(str, found.astray[:5]))}, which does not exist"
         return ""
 
     def about(self, name: str) -> list[str]:
