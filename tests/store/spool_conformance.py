@@ -204,6 +204,19 @@ class SpoolConformance:
 
         self.check(tmp_path, work)
 
+    def test_what_was_not_tried_is_due_later_and_not_counted(self, tmp_path: Path) -> None:
+        async def work(spool: Spool) -> None:
+            (queued,) = await spool.commit(message(spool.new_id(WALL)), WALL)
+            for due_at in (WALL + 60, WALL + 120):
+                await spool.settle([Deferred(queued=queued, due_at=due_at, attempt=attempt(), is_attempt=False)])
+            (again,) = await spool.due(before=WALL + 121, limit=10)
+            assert again == replace(queued, due_at=WALL + 120)
+            await spool.settle([Deferred(queued=again, due_at=WALL + 300, attempt=attempt())])
+            (again,) = await spool.due(before=WALL + 301, limit=10)
+            assert again.attempts == 1
+
+        self.check(tmp_path, work)
+
     def test_settling_commits_the_bounces_it_causes(self, tmp_path: Path) -> None:
         async def work(spool: Spool) -> None:
             one, two = await spool.commit(message(spool.new_id(WALL), "a@x.org", "b@x.org"), WALL)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 LAST_ATTEMPT = (
-    "SELECT {} FROM attempt a WHERE a.message_id = r.message_id AND a.recipient_id = r.id ORDER BY number DESC LIMIT 1"
+    "SELECT {} FROM attempt a WHERE a.message_id = r.message_id AND a.recipient_id = r.id"
+    " ORDER BY at DESC, number DESC LIMIT 1"
 )
 
 LAST_HOST = f"ifnull(({LAST_ATTEMPT.format('lower(host)')}), '')"
