@@ -90,6 +90,7 @@ def test_an_attempt_may_be_noted_before_its_message(ledger: Ledger) -> None:
 
 def test_v10_it_is_forgotten_by_age_and_by_address(ledger: Ledger) -> None:
     ledger.write([CAME, TRIED, replace(CAME, id=8, at=NOW + 500, header_id=None)])
+    ledger.write([replace(CAME, id=9, at=NOW + 600, sender="", user=None, header_id=None, recipients=())])
     assert ledger.forget_address("bob@example.net") >= 2
     story = ledger.story(7)
     assert story is not None and [one.address for one in story.recipients] == ["carl@example.net"]

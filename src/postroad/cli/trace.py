@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from postroad.clock import SystemClock
 from postroad.events import escaped
 from postroad.message.envelope import format_queue_id, parse_queue_id
 from postroad.store.ledger import Ledger, Note, RecipientStory, Story, Tried
+from postroad.store.ledger_mend import story as as_the_queue_knows
 from postroad.store.queue_admin import QueueAdmin
 from postroad.store.spool import SpoolError
 from postroad.store.tally import IN, OUT, difference
@@ -58,31 +60,35 @@ def command(
         _balance(directory, is_json=is_json)
         return
     path = directory / "ledger.db"
-    if not path.exists():
+    if not path.exists() and not (directory / "spool").is_dir():
         fail(f"there is no history in {directory}: name the directory that the server uses by --state or --config")
     found = False
     try:
-        with Ledger(path) as ledger:
+        with closing(Ledger(path)) if path.exists() else nullcontext() as ledger:
             numbers = [number for text in what for number in _numbers(ledger, text, limit)]
-            for place, number in enumerate(dict.fromkeys(numbers)):
-                story = ledger.story(number)
+            for number in dict.fromkeys(numbers):
+                waiting = _in_queue(directory, number)
+                story = None if ledger is None else ledger.story(number)
+                if story is None and waiting is not None:
+                    story = as_the_queue_knows(waiting)  # not written down yet, or no history is kept
                 if story is None:
                     continue
-                found = True
                 if is_json:
                     click.echo(json.dumps(_values(story)))
                 else:
-                    lines = _told(story, _in_queue(directory, number), with_dialogue=dialogue)
-                    click.echo(("\n" if place else "") + "\n".join(lines))
+                    click.echo(("\n" if found else "") + "\n".join(_told(story, waiting, with_dialogue=dialogue)))
+                found = True
     except SpoolError as error:
         fail(str(error))
     if not found:
         fail(f"nothing is known of {', '.join(what)}: the history goes back as far as [history] days")
 
 
-def _numbers(ledger: Ledger, text: str, limit: int) -> list[int]:
+def _numbers(ledger: Ledger | None, text: str, limit: int) -> list[int]:
     number = parse_queue_id(text)
-    return ledger.find(text, limit=limit) if number is None else [number]
+    if number is not None:
+        return [number]
+    return [] if ledger is None else ledger.find(text, limit=limit)
 
 
 def _in_queue(directory: Path, number: int) -> QueueMessage | None:
@@ -142,7 +148,7 @@ def _recipient(one: RecipientStory, due_at: float | None, *, is_waiting: bool, w
     elif one.fate is not None:
         fate = f"{one.fate} {_at(one.at)}"
     else:
-        fate = "no longer in the queue, and what became of it is not on record"
+        fate = "left the queue; what became of it is not on record yet"
     yield escaped(f"to {one.address}: {fate}")
     for tried in one.attempts:
         yield escaped(f"  {_at(tried.at)}  {_attempt(tried)}")

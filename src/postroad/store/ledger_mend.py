@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from postroad.store.ledger import Accepted, Ledger
+from postroad.store.ledger import Accepted, Ledger, RecipientStory, Story, Tried
 
 if TYPE_CHECKING:
     from postroad.store.queue_admin import QueueAdmin, QueueMessage
+    from postroad.store.spool import Attempt
 
 PAGE = 1000
 
@@ -38,13 +39,14 @@ def _take_over(ledger: Ledger, queue: QueueAdmin) -> int:
     while ids := queue.ids(after=after, limit=PAGE):
         after = ids[-1]
         shown = [queue.show(number) for number in ledger.missing(ids)]
-        entries = [_accepted(one) for one in shown if one is not None]
+        entries = [accepted(one) for one in shown if one is not None]
         ledger.write(entries)
         messages += len(entries)
     return messages
 
 
-def _accepted(shown: QueueMessage) -> Accepted:
+def accepted(shown: QueueMessage) -> Accepted:
+    """What the spool knows of a message's coming."""
     entry, message = shown.entry, shown.message
     trace = None if message is None else message.trace
     return Accepted(
@@ -59,6 +61,45 @@ def _accepted(shown: QueueMessage) -> Accepted:
         header_id=None,
         recipients=tuple((one.queued.id, str(one.queued.recipient.address)) for one in shown.recipients),
         held=entry.held or "",
+    )
+
+
+def story(shown: QueueMessage) -> Story:
+    """The life of a message so far as the spool knows it: where there is no history of it, or not yet."""
+    known = [(str(one.queued.recipient.address), None, one.attempts) for one in shown.recipients]
+    settled = [(address, "unknown", attempts) for address, attempts in shown.settled]
+    return Story(
+        accepted=accepted(shown),
+        recipients=tuple(
+            RecipientStory(
+                address=address,
+                fate=fate,
+                at=shown.entry.received_at,
+                attempts=tuple(_tried(shown.entry.id, address, number, one) for number, one in enumerate(attempts, 1)),
+            )
+            for address, fate, attempts in (*known, *settled)
+        ),
+        notes=(),
+        notices=(),
+    )
+
+
+def _tried(message_id: int, address: str, number: int, one: Attempt) -> Tried:
+    return Tried(
+        message_id=message_id,
+        row=0,
+        address=address,
+        number=number,
+        at=one.at,
+        outcome="deferred",
+        host=one.host,
+        phase=one.phase,
+        reply=one.reply,
+        meaning=one.meaning,
+        rule="",
+        due_at=None,
+        secured="",
+        dialogue=None,
     )
 
 

@@ -19,7 +19,9 @@ def know_mentions(connection: sqlite3.Connection, address: str, mailbox_of: Call
     found = re.compile(rf"(?<![\w.+~=&%'-]){re.escape(address)}(?![\w-]|\.\w)", re.IGNORECASE)
     mailbox = mailbox_of(address)
 
-    def is_spelling(text: str) -> bool:
+    def is_spelling(text: str | None) -> bool:
+        if not text or "@" not in text:
+            return bool(text) and text == address
         return text.lower() == address.lower() or mailbox_of(text) == mailbox
 
     def mentions(text: str | None) -> bool:
