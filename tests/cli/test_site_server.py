@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cli.calls import serving
-from cli.test_beside_a_server import DAVE, PASSWORD, Place, Sink
+from cli.test_beside_a_server import DAVE, Place, Sink
 from peers.processes import free_ports
-from peers.server import Server
+from peers.server import PASSWORD, Server
 
 SITE = "127.0.0.1"
 
