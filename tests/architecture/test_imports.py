@@ -52,6 +52,7 @@ PURE = (
     "smtp",
     "message",
     "meaning",
+    "receive.directory",
     "receive.findings",
     "deliver.schedule",
     "deliver.settle",
