@@ -71,7 +71,7 @@ COVERED: dict[Section, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "wrong password",
         ),
     ),
-    Section.AROUND: (AROUND, ("protocol", "clean dialogue", "arrives whole", "refused recipient", "has its effect")),
+    Section.AROUND: (AROUND, ("spoken", "arrives whole", "what it does")),
 }
 """Section → the peers, which are columns, and what is shown of each, which are rows."""
 

@@ -127,10 +127,11 @@ def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 class Tap:
-    """`with Tap(port) as tap:`; connections to `tap.port` on 127.0.0.1 lead to `port`, or to `leads_to` set later."""
+    """`with Tap(port) as tap:`; connections to `tap.port` on 127.0.0.1 lead to `port`, there or a Unix socket."""
 
-    def __init__(self, port: int = 0, *, implicit_tls: bool = False) -> None:
+    def __init__(self, port: int | Path = 0, *, implicit_tls: bool = False) -> None:
         self.leads_to = port
+        """May be set later."""
         self._implicit_tls = implicit_tls
         self._dialogues: list[Dialogue] = []
         self._sockets: set[socket.socket] = set()
@@ -181,7 +182,7 @@ class Tap:
             self._dialogues.append(dialogue)
         ends = [client]
         try:
-            ends.append(socket.create_connection(("127.0.0.1", self.leads_to), timeout=IDLE_S))
+            ends.append(self._reach())
             client.settimeout(IDLE_S)
             self._pass_on(ends, dialogue)
         except (OSError, ValueError):
@@ -190,6 +191,14 @@ class Tap:
             for each in ends:
                 self._sockets.discard(each)
                 each.close()
+
+    def _reach(self) -> socket.socket:
+        if not isinstance(self.leads_to, Path):
+            return socket.create_connection(("127.0.0.1", self.leads_to), timeout=IDLE_S)
+        made = socket.socket(socket.AF_UNIX)
+        made.settimeout(IDLE_S)
+        made.connect(str(self.leads_to))
+        return made
 
     def _pass_on(self, ends: list[socket.socket], dialogue: Dialogue) -> None:
         self._sockets.update(ends)
