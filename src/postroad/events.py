@@ -27,6 +27,8 @@ EVENTS: Mapping[str, str] = {
     "message.discarded": "A message was answered 250 and thrown away, as a check said.",
     "auth.succeeded": "A client proved who it is.",
     "auth.barred": "Somebody failed too often: that network, or strangers to that account, are not heard for a while.",
+    "quota.exceeded": "A user wants to send more than `limit` allows; he was told when he may again.",
+    "auth.unanswered": "The authorization server gave no answer about a token; the client was told to try again.",
     "auth.failed": "A client did not; after too many it is refused unheard for a while.",
     "authentication.result": "Whose mail a message is: what SPF, DKIM, ARC and DMARC came to, and what was done.",
     "ban.entered": "A network or an account was banned for failed attempts; `times` in a row, `postroad ban` shows it.",

@@ -26,7 +26,9 @@ from postroad.compose.guard import GuardHouse
 from postroad.compose.history import History
 from postroad.compose.log import use_log
 from postroad.compose.mailbox_house import MailboxHouse
+from postroad.compose.quota import QuotaHouse
 from postroad.compose.site_house import SiteHouse
+from postroad.compose.spool import open_spool
 from postroad.compose.tls_policy import ReportSending, TlsHouse
 from postroad.config import Config, ConfigMistake
 from postroad.deliver.attempt import Attempter
@@ -52,14 +54,10 @@ from postroad.receive.session import Reception
 from postroad.receive.station import Roll, Station
 from postroad.road.pool import Pool
 from postroad.store.accounts import AccountError, SqliteAccounts
-from postroad.store.shards import adopt, find_shards, shard_path
-from postroad.store.spool import Queued, SpooledMessage, SpoolError, SpoolLocked
-from postroad.store.sqlite_spool import SqliteSpool
+from postroad.store.spool import Queued, SpooledMessage, SpoolError
 from postroad.supervisor import EXIT_CANNOT_START, Assignment
 
 SWEEP_S = 1.0
-LOCK_PATIENCE_S = 10.0
-"""How long the workers of a server that was just killed may take to give their spool up."""
 
 
 def run_worker(config: Config, reload: Callable[[], Config | list[ConfigMistake]], assignment: Assignment) -> int:
@@ -114,7 +112,7 @@ class Worker:
         self._counting = Counting(server.metrics_directory(config))
         watch(self._counting.watch)
         self._disk = server.DiskGuard(config)
-        self._spool = await self._open_spool(state / "spool")
+        self._spool = await open_spool(config, index, self._clock)
         with ThreadPoolExecutor(8, "mailbox") as self._mailbox_threads, ThreadPoolExecutor(2, "auth") as auth_threads:
             self._accounts = SqliteAccounts(state / "accounts.db")
             self._secret = server.secret_path(config).read_bytes()
@@ -140,9 +138,11 @@ class Worker:
                 is_banned=guard.is_banned,
                 on_barred=guard.on_barred,
             )
+            self._authenticator.tokens = receiving.tokens(config, self._clock)
             self._gate = Gate(*receiving.connection_limits(config))
             self._budget = Budget(config.limits.body_memory_octets)
             self._facts = returns.Facts(config, self._clock)
+            self._quota = QuotaHouse(config, self._secret, self._clock)
             self._history = History(config, self._clock)
             self._signer = signing.signer(config, self._clock, self._accounts)
             self._scanners = hooks.scanners(config, self._clock.monotonic)
@@ -189,29 +189,6 @@ class Worker:
                 self._signer.close()
                 self._mailbox_house.close()
                 self._accounts.close()
-
-    async def _open_spool(self, directory: Path) -> SqliteSpool:
-        directory.mkdir(parents=True, exist_ok=True)
-        index = self._assignment.index
-        deadline = self._clock.monotonic() + LOCK_PATIENCE_S
-        while True:
-            try:
-                spool = SqliteSpool.open(shard_path(directory, index), shard=index, on_damage=_report_damage)
-                break
-            except SpoolLocked:
-                if self._clock.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(0.2)
-        workers = self._config.server.workers
-        for shard, path in find_shards(directory):
-            if shard >= workers and shard % workers == index:
-                try:
-                    adopted = await adopt(spool, path)
-                except SpoolError as error:
-                    emit("spool.failed", path=str(path), error=str(error))
-                    continue
-                emit("spool.adopted", shard=shard, messages=adopted.messages, damaged=len(adopted.damaged))
-        return spool
 
     def _make_road(self, config: Config) -> tuple[DnsResolver, Pool, Attempter]:
         resolver = DnsResolver(
@@ -332,6 +309,7 @@ class Worker:
                 + authentication.checks(config, role, lambda: self._resolver, self._clock.wall)
                 + hooks.checks(self._scanners, config.server.hostname, listener.role)
                 + guard.after(role)
+                + (self._quota.checks(config) if role.is_submission else Checks())
                 + self._signing(role),
                 accept=acceptor.accept,
                 spawn=self._spawn,
@@ -437,10 +415,11 @@ class Worker:
         try:
             self._guard_house.use(loaded)
             scanners = self._scanners = hooks.scanners(loaded, self._clock.monotonic)
+            tokens = receiving.tokens(loaded, self._clock)
             self._signer.use(loaded)
             self._mailbox_house.use(loaded)
             stations = self._make_stations(loaded)
-        except (TlsError, PluginError, OSError) as error:
+        except (TlsError, PluginError, SpoolError, OSError) as error:
             self._scanners = before
             self._guard_house.use(self._config)
             self._signer.use(self._config)
@@ -460,6 +439,7 @@ class Worker:
         self._gate.total, self._gate.per_peer = receiving.connection_limits(loaded)
         self._budget.octets = loaded.limits.body_memory_octets
         self._authenticator.use(receiving.auth_limits(loaded))
+        self._authenticator.tokens = tokens
         self._spawn(sending.retire(old_pool, old_resolver, loaded.outgoing_timeouts.body_s))
         emit("config.reloaded", worker=self._assignment.index)
 
@@ -494,7 +474,3 @@ async def _contained(work: Coroutine[Any, Any, None]) -> None:
         await work
     except Exception as error:
         emit("internal.error", where="worker", error=f"{type(error).__name__}: {error}", exception=error)
-
-
-def _report_damage(message_id: int, reason: str) -> None:
-    emit("spool.damaged", message_id=message_id, reason=reason)
