@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUIET := --quiet --disable-pip-version-check
 
-.PHONY: serve demo test lint bench docs sink lock clean
+.PHONY: serve demo test lint bench docs interop sink lock clean
 
 serve: $(VENV)/.run  ## start the server with its state in ./var
 	@exec $(BIN)/postroad serve
@@ -26,6 +26,10 @@ bench: $(VENV)/.dev  ## measurements against Postfix; needs root and an installe
 
 docs: $(VENV)/.dev  ## write docs/reference/ anew from the code
 	$(BIN)/python -m docs.generate
+
+interop: $(VENV)/.dev  ## write docs/reference/interop.md anew from what the tests with real peers show; needs root
+	tests/peers/fetch
+	POSTROAD_WRITE_INTEROP=1 CI=1 $(BIN)/python -m pytest tests/peers/test_interop_*.py
 
 sink: $(VENV)/.dev  ## a Postfix on port 25 of a host of its own, with DNS that leads to it; needs root (docs/guides/try-it.md)
 	@exec $(BIN)/python examples/postfix_sink.py
