@@ -5,12 +5,13 @@ Pure; looks at no file and asks no DNS. Each mistake goes to `complain` with the
 
 from __future__ import annotations
 
-from typing import Protocol
-
+from postroad.config.complain import Complain as Complain
 from postroad.config.judge_authentication import judge_authentication
 from postroad.config.judge_guard import judge_guard
+from postroad.config.judge_hooks import judge_hooks
 from postroad.config.judge_mailboxes import judge_mailboxes
 from postroad.config.judge_queueing import judge_queueing
+from postroad.config.judge_returns import judge_returns
 from postroad.config.judge_shaping import judge_shaping
 from postroad.config.judge_signing import judge_signing
 from postroad.config.judge_tls_policy import judge_tls_policy
@@ -19,12 +20,6 @@ from postroad.config.places import split_host_port as split_host_port
 from postroad.config.values import Config, RouteSettings
 from postroad.smtp.address import Address, AddressError, to_a_labels
 from postroad.smtp.sasl import PREFERENCE
-
-
-class Complain(Protocol):
-    """Takes a mistake: the path of its setting, a sentence, and the other settings of the table that it rests on."""
-
-    def __call__(self, path: tuple[str, ...], sentence: str, *, also: tuple[str, ...] = ()) -> None: ...
 
 
 def judge(config: Config, complain: Complain) -> None:
@@ -43,20 +38,8 @@ def judge(config: Config, complain: Complain) -> None:
     judge_signing(config, complain)
     judge_shaping(config, complain)
     judge_queueing(config, complain)
-
-
-def _judge_returns(config: Config, complain: Complain) -> None:
-    domain = config.returns.domain
-    if domain and not is_domain(domain):
-        complain(("returns", "domain"), f'[returns] domain: "{domain}" is no domain name')
-    elif domain and domain.lower() in {one.lower() for one in config.domains.local}:
-        complain(
-            ("returns", "domain"),
-            f"[returns] domain: {domain} has mailboxes; take one for bounces alone, such as bounces.{domain}",
-        )
-    url = config.unsubscribe.url
-    if url and not url.startswith(("https://", "http://")):
-        complain(("unsubscribe", "url"), "[unsubscribe] url: write https:// and the name of the web listener")
+    judge_hooks(config, complain)
+    judge_returns(config, complain)
 
 
 def _judge_names(config: Config, complain: Complain) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from postroad.config.judge import Complain
-    from postroad.config.values import Config
+from postroad.config.complain import Complain
+from postroad.config.values import Config
 
 ROLES = ("mx", "submission", "submissions")
 
