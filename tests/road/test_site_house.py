@@ -168,3 +168,58 @@ def test_the_book_tells_how_sites_are(tmp_path: Path) -> None:
                 assert book.seen() == [seen], "what has not changed is not written again"
 
     run(work())
+
+
+def test_of_many_sites_only_those_that_changed_are_looked_at_and_all_of_them_in_time(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with working(tmp_path) as (worker,):
+            (await take(worker.pool, worker.route())).release()
+            assert [state.key for state in worker.pool.changed(10)] == [KEY]
+            assert worker.pool.changed(10) == []
+            lease = await take(worker.pool, worker.route())
+            others = [worker.pool.homes()[0], *(worker.pool.homes(KEY))]
+            for home in others:
+                worker.pool.note_change(home)
+            assert len(worker.pool.changed(0)) == 0 and len(worker.pool.changed(1)) == 1
+            lease.trouble("421 4.7.0 slow down")
+            (state,) = worker.pool.changed(10)
+            assert state.words == "421 4.7.0 slow down"
+            lease.release()
+
+    run(work())
+
+
+def test_a_worker_that_begins_anew_after_a_crash_has_no_connections(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with working(tmp_path) as (worker,):
+            lease = await take(worker.pool, worker.route())
+            await worker.house.look()
+            config = Config(server=ServerSection(state_dir=str(tmp_path)))
+            again = SiteHouse(config, SystemClock(), 0)
+            with SiteBook(tmp_path / "sites.db") as book:
+                (seen,) = book.seen()
+                assert (seen.state["connections"], seen.state["messages"]) == (0, 1)
+            await again.close()
+            lease.release()
+
+    run(work())
+
+
+def test_a_domain_of_recipients_is_paused_alone_among_those_of_its_provider(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with working(tmp_path) as (worker,):
+            with SiteBook(tmp_path / "sites.db") as book:
+                now = SystemClock().wall()
+                book.pause("customer.test", now + 3600, now)
+                await worker.house.look()
+                theirs, others = (worker.presets.site(["mx.test"], domain) for domain in ("customer.test", "a.test"))
+                assert (theirs.key, others.key) == ("customer.test", KEY)
+                assert theirs.limits == others.limits
+                refused = await worker.pool.acquire(replace(worker.route(), site=theirs))
+                assert isinstance(refused, ConnectFailure) and "paused by an operator" in refused.last.detail
+                (await take(worker.pool, replace(worker.route(), site=others))).release()
+                book.resume("customer.test", now)
+                await worker.house.look()
+            assert worker.presets.site(["mx.test"], "customer.test").key == KEY
+
+    run(work())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.store.site_book import FOR_GOOD, MAX_SEEN, SEEN_S, Seen, SiteBook, Wish
+from postroad.store.site_book import FOR_GOOD, MAX_SEEN, SEEN_S, Seen, SiteBook, Wish, claimed
 
 NOW = 1_900_000_000.0
 
@@ -67,3 +67,14 @@ def test_what_a_source_sent_is_counted_by_day_and_site(book: SiteBook) -> None:
     book.add_used("2030-02-01", {("s1", ""): 1})
     assert book.used("2030-01-31") == {("s1", ""): 4}, "of past days the sites are forgotten"
     assert book.first_days() == {"s1": "2030-01-31"}
+
+
+def test_of_a_quota_all_together_take_no_more_than_there_is(book: SiteBook) -> None:
+    key = ("s1", "")
+    assert book.claim("2030-01-31", {key: (5, 8)}) == {key: 5}
+    assert book.claim("2030-01-31", {key: (5, 8)}) == {key: 3}
+    assert book.claim("2030-01-31", {key: (5, 8)}) == {}
+    book.add_used("2030-01-31", {("s1", claimed("")): -2})
+    assert book.claim("2030-01-31", {key: (5, 8)}) == {key: 2}
+    assert book.totals("2030-01-31") == {("s1", claimed("")): 8}
+    assert book.used("2030-01-31") == {} and book.first_days() == {}, "what was not sent is no use"

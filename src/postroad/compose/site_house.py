@@ -12,7 +12,7 @@ from typing import Any
 
 from postroad.clock import Clock
 from postroad.compose import shaping
-from postroad.compose.source_house import Count, Sent, SourceHouse
+from postroad.compose.source_house import Found, Report, SourceHouse
 from postroad.config import Config
 from postroad.events import emit
 from postroad.road.pool import Pool
@@ -26,7 +26,9 @@ from postroad.store.spool import SpoolError
 
 EVERY_S = 2.0
 MAX_STATES = 5_000
-"""Sites that one worker writes down at a time; those it knows longest."""
+"""Sites that one worker writes down at a time; the others with the next look."""
+_AT_ONCE = 100
+"""Of them, those that are looked at before other work goes on."""
 
 _Place = tuple[str, str]
 
@@ -46,9 +48,11 @@ class SiteHouse:
         self._pool: Pool | None = None
         self._known: dict[_Place, tuple[float, Remembered]] = {}
         """Until when a pause lasts (wall clock), and what was learnt."""
-        self._written: dict[_Place, dict[str, Any]] = {}
+        self._unwritten: list[SiteState] = []
+        """What could not be written down when it should."""
         self._source_house = SourceHouse(clock, config.server.workers, index)
         now = clock.wall()
+        self._book.begin(index)
         self._take_up(self._book.wishes(now))
         self._remember(self._book.seen())
 
@@ -65,14 +69,15 @@ class SiteHouse:
         if not pools:
             return None
         now = self._clock.wall()
-        house.learn(house.exchange(self._book, house.taken(), now))
+        house.learn(house.exchange(self._book, house.report(), now))
         return house
 
     def use(self, pool: Pool) -> None:
         """Another pool from now on; it begins with what the one before has learnt."""
         if self._pool is not None:
-            now = self._clock.wall()
-            self._remember([self._seen(state, now) for state in self._pool.states()[:MAX_STATES]])
+            now, then = self._clock.wall(), self._pool.now()
+            taught = (home for home in self._pool.homes() if not home.throttle.learnt(then).is_nothing)
+            self._remember([self._seen(home.state(), now) for home in taught])
         self._pool = pool
 
     # Asked by the pool --------------------------------------------------------------------------------------------
@@ -112,46 +117,44 @@ class SiteHouse:
     async def look(self) -> None:
         """Once."""
         now = self._clock.wall()
+        states, report = await self._changed(), self._source_house.report()
         try:
-            wishes, sent = await asyncio.to_thread(self._exchange, self._news(now), self._source_house.taken(), now)
+            wishes, found = await asyncio.to_thread(self._exchange, states, report, now)
         except SpoolError as error:
-            self._written.clear()
-            emit("sites.failed", error=str(error))
+            self._failed(states, report, error)
             return
         self._take_up(wishes)
-        self._source_house.learn(sent)
+        self._source_house.learn(found)
 
     async def close(self) -> None:
-        """Keep what was learnt last."""
+        """Keep what was learnt last, and give back what of quotas was taken and not sent."""
         now = self._clock.wall()
+        states, report = await self._changed(), self._source_house.report(is_last=True)
         try:
-            await asyncio.to_thread(self._exchange, self._news(now), self._source_house.taken(), now)
+            await asyncio.to_thread(self._exchange, states, report, now)
         except SpoolError as error:
-            emit("sites.failed", error=str(error))
+            self._failed(states, report, error)
         self._book.close()
         self._seats.close()
 
-    def _exchange(self, news: list[Seen], sent: dict[Count, int], now: float) -> tuple[dict[str, Wish], Sent]:
-        """In a thread."""
-        if news:
-            self._book.note(news)
-        found = self._source_house.exchange(self._book, sent, now)
-        return self._book.wishes(now), found
+    def _failed(self, states: list[SiteState], report: Report, error: SpoolError) -> None:
+        self._unwritten = states
+        self._source_house.failed(report)
+        emit("sites.failed", error=str(error))
 
-    def _news(self, now: float) -> list[Seen]:
-        """Sites that are not as they were last written down."""
-        if self._pool is None:
-            return []
-        written, news = {}, []
-        for state in self._pool.states()[:MAX_STATES]:
-            seen = self._seen(state, now)
-            place = (state.key, state.source)
-            told = dict(seen.state)
-            written[place] = told
-            if _differ(told, self._written.get(place)):
-                news.append(seen)
-        self._written = written
-        return news
+    def _exchange(self, states: list[SiteState], report: Report, now: float) -> tuple[dict[str, Wish], Found]:
+        """In a thread."""
+        if states:
+            self._book.note([self._seen(state, now) for state in states])
+        return self._book.wishes(now), self._source_house.exchange(self._book, report, now)
+
+    async def _changed(self) -> list[SiteState]:
+        """How sites are that have changed since they were last written down; nobody waits for it long."""
+        states, self._unwritten = self._unwritten, []
+        while self._pool is not None and len(states) < MAX_STATES and (some := self._pool.changed(_AT_ONCE)):
+            states += some
+            await asyncio.sleep(0)
+        return states
 
     def _seen(self, state: SiteState, now: float) -> Seen:
         told: dict[str, Any] = {
@@ -189,7 +192,10 @@ class SiteHouse:
     def _take_up(self, wishes: dict[str, Wish]) -> None:
         before, self._wishes = self._wishes, wishes
         self._overrides.clear()
-        self._overrides.update((key, shaping.wanted_limits(wish.limits)) for key, wish in wishes.items() if wish.limits)
+        now = self._clock.wall()
+        for key, wish in wishes.items():
+            if wish.limits or wish.paused_until > now:  # a domain that is paused is a site of its own until then
+                self._overrides[key] = shaping.wanted_limits(wish.limits)
         for key in before.keys() | wishes.keys():
             old, new = before.get(key, Wish(key=key)), wishes.get(key, Wish(key=key))
             if old != new and self._pool is not None:
@@ -208,13 +214,3 @@ class SiteHouse:
             site = self._presets.named(new.key, SiteBounds() if known is None else known.mail)
             home.use(site.of(home.site.source))
         emit("site.changed", site=new.key, limits=dict(new.limits), paused_until=new.paused_until)
-
-
-def _differ(new: dict[str, Any], old: dict[str, Any] | None) -> bool:
-    """Whether it is worth writing: times that only the rounding of clocks moved are not."""
-    return old is None or any(
-        abs(value - old[name]) > 1.0
-        if name in ("paused_until", "trouble_at") and value and old[name]
-        else value != old[name]
-        for name, value in new.items()
-    )

@@ -1,14 +1,17 @@
 """The addresses that one worker's mail leaves from: chosen for each message, counted by day over all workers.
 
-STATE/sites.db holds the counts. Between two looks at it a worker takes no more than its part of what is left of a day's
-quota: all of them together never exceed it. Used by compose/site_house.py.
+STATE/sites.db holds the counts. Of a warm-up's quota each worker takes a few messages in advance, in one transaction
+with those of the others, and gives back what it does not need: all of them together never send more. Used by
+compose/site_house.py.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from enum import Enum, auto
 
 from postroad.clock import Clock
 from postroad.events import emit
@@ -17,13 +20,68 @@ from postroad.road.route import Route
 from postroad.road.source import Source, SourcePool, Traits, in_order, leaving_from, pool_for
 from postroad.road.warm_up import part_of, until_tomorrow
 from postroad.smtp.address import Address
-from postroad.store.site_book import SiteBook
+from postroad.store.site_book import SiteBook, claimed
 from postroad.store.spool import Queued, SpooledMessage
+
+RESERVE = 20
+"""Messages of a quota that a worker has ready, or twice what it sent lately."""
+SOON_S = 3.0
+"""How long a message waits while its worker takes more of the quota."""
+RETURN_S = 60.0
+"""When all of a quota is taken: for how long it is waited for what others may give back."""
+MAX_PURSES = 50_000
 
 Count = tuple[str, str]
 """Source and site; site '' is all of them."""
-Sent = tuple[str, dict[Count, int], dict[str, str]]
-"""A day, what all workers have sent on it, and the first day of each source."""
+
+
+@dataclass(slots=True)
+class _Purse:
+    """What this worker has taken of one quota and not sent yet."""
+
+    left: int = 0
+    spent: int = 0
+    """Since the last look."""
+    is_short: bool = False
+    """Some mail found nothing left since then."""
+    full_since: float | None = None
+    """When it was first seen that all of the quota is taken; monotonic."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """A purse when it was looked at, and what of it is given back."""
+
+    left: int
+    spent: int
+    is_short: bool
+    back: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a worker has to write down about one day."""
+
+    day: str
+    sent: Mapping[Count, int]
+    purses: Mapping[Count, _Held]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What stood in the book, and what this worker got of the quotas."""
+
+    day: str = ""
+    used: Mapping[Count, int] = field(default_factory=dict)
+    first_days: Mapping[str, str] = field(default_factory=dict)
+    got: Mapping[Count, int] = field(default_factory=dict)
+
+
+class _Answer(Enum):
+    TAKEN = auto()
+    SOON = auto()
+    """There is some left, which this worker has yet to take."""
+    NONE = auto()
 
 
 class SourceHouse:
@@ -35,11 +93,12 @@ class SourceHouse:
         self._index = index
         self._pools: tuple[SourcePool, ...] = ()
         self._day = ""
-        self._used: dict[Count, int] = {}
+        self._used: Mapping[Count, int] = {}
         """Of all workers, when it was last looked."""
-        self._own: dict[Count, int] = {}
+        self._sent: dict[Count, int] = {}
         """Since then, and not written down yet."""
-        self._first_days: dict[str, str] = {}
+        self._purses: dict[Count, _Purse] = {}
+        self._first_days: Mapping[str, str] = {}
 
     def use(self, pools: Sequence[SourcePool]) -> None:
         """Other pools from now on; sources that the system lacks are said, and left out where there are others."""
@@ -76,57 +135,161 @@ class SourceHouse:
         now = self._clock.wall()
         day = _day(now)
         if day != self._day:
-            return not_now("the day has just begun", 3.0, is_ours=True)
-        order = in_order(pool, route.site.key, message.id)
+            return not_now("the day has just begun", SOON_S, is_ours=True)
+        site, wait = route.site.key, until_tomorrow(now)
+        order = in_order(pool, site, message.id)
         for source in order:
-            if self._may_send(source, route.site.key, day):
-                self._count(source.name, route.site.key, 1)
-                return leaving_from(route, source)
-        told = f"the warm-up quota of source {order[0].name} for today is used"
-        return not_now(told, until_tomorrow(now), is_ours=True)
+            match self._take(source, site):
+                case _Answer.TAKEN:
+                    return leaving_from(route, source)
+                case _Answer.SOON:
+                    told = f"the warm-up quota of source {source.name} is shared out among the workers just now"
+                    return not_now(told, SOON_S, is_ours=True)
+            if self._may_come_back(_quota_key(source, site)):
+                wait = min(wait, 3 * SOON_S)
+        return not_now(f"the warm-up quota of source {order[0].name} for today is used", wait, is_ours=True)
 
     def unused(self, route: Route) -> None:
         """What was counted was not sent."""
-        if route.site.source:
-            self._count(route.site.source, route.site.key, -1)
+        source = route.source
+        if isinstance(source, Source):
+            self._count(source, route.site.key, -1)
+            purse = self._purses.get(_quota_key(source, route.site.key))
+            if purse is not None and self._quota(source, self._day, self._first_days) is not None:
+                purse.left += 1
+                purse.spent -= 1
 
-    def _count(self, source: str, site: str, number: int) -> None:
-        for key in ((source, ""), (source, site)):
-            self._own[key] = self._own.get(key, 0) + number
+    def _take(self, source: Source, site: str) -> _Answer:
+        quota = self._quota(source, self._day, self._first_days)
+        if quota is not None:
+            key = _quota_key(source, site)
+            purse = self._purses.get(key)
+            if purse is None or purse.left <= 0:
+                return self._be_short(key, quota)
+            purse.left -= 1
+            purse.spent += 1
+        self._count(source, site, 1)
+        return _Answer.TAKEN
 
-    def _may_send(self, source: Source, site: str, day: str) -> bool:
+    def _be_short(self, key: Count, quota: int) -> _Answer:
+        if quota > 0 and (key in self._purses or len(self._purses) < MAX_PURSES):
+            self._purses.setdefault(key, _Purse()).is_short = True
+        return _Answer.SOON if self._used.get(_claim_key(key), 0) < quota else _Answer.NONE
+
+    def _may_come_back(self, key: Count) -> bool:
+        """Whether other workers may still give back some of a quota of which all is taken."""
+        purse = self._purses.get(key)
+        if purse is None or self._workers == 1:
+            return False
+        now = self._clock.monotonic()
+        if purse.full_since is None:
+            purse.full_since = now
+        return now - purse.full_since < RETURN_S
+
+    def _count(self, source: Source, site: str, number: int) -> None:
+        for key in ((source.name, ""), (source.name, site)):
+            self._sent[key] = self._sent.get(key, 0) + number
+
+    @staticmethod
+    def _quota(source: Source, day: str, first_days: Mapping[str, str]) -> int | None:
+        """Messages that it may send that day; None: as many as there are."""
         if source.warm_up is None:
-            return True
-        first = source.starts or self._first_days.get(source.name, day)
-        quota = source.warm_up.quota((date.fromisoformat(day) - date.fromisoformat(first)).days)
-        if quota is None:
-            return True
-        key = (source.name, site if source.warm_up.is_per_site else "")
-        left = part_of(quota - self._used.get(key, 0), self._workers, self._index)
-        return self._own.get(key, 0) < left
+            return None
+        first = source.starts or first_days.get(source.name, day)
+        return source.warm_up.quota((date.fromisoformat(day) - date.fromisoformat(first)).days)
 
     # Between workers ----------------------------------------------------------------------------------------------
 
-    def taken(self) -> dict[Count, int]:
-        """What this worker has counted since the last look: to be written down by `exchange`, in a thread."""
-        own, self._own = self._own, {}
-        for key, number in own.items():
-            self._used[key] = self._used.get(key, 0) + number
-        return {key: number for key, number in own.items() if number}
+    def report(self, *, is_last: bool = False) -> Report:
+        """What this worker has to write down by `exchange`; what it does not need of quotas, it may not send now."""
+        sent, self._sent = self._sent, {}
+        purses, sources = {}, self._warming()
+        for key, purse in list(self._purses.items()):
+            source = sources.get(key[0])
+            quota = None if source is None else self._quota(source, self._day, self._first_days)
+            unclaimed = 0 if quota is None else max(0, quota - self._used.get(_claim_key(key), 0))
+            keep = 0 if is_last or quota is None else self._fair(purse.left, purse.spent, unclaimed)
+            if not unclaimed and not purse.spent and not purse.is_short and self._workers > 1:
+                keep = min(keep, purse.left // 2)  # others may want it more
+            back = max(0, purse.left - keep)
+            purse.left -= back
+            purses[key] = _Held(left=purse.left, spent=purse.spent, is_short=purse.is_short, back=back)
+            if not purse.left and not purse.spent and not purse.is_short and purse.full_since is None:
+                del self._purses[key]
+            purse.spent, purse.is_short = 0, False
+        return Report(day=self._day, sent=sent, purses=purses)
 
-    def exchange(self, book: SiteBook, own: dict[Count, int], now: float) -> Sent:
-        """In a thread: write that down, and read what all have sent today, and when each source was first used."""
+    def failed(self, report: Report) -> None:
+        """It could not be written down: it is again this worker's."""
+        for key, number in report.sent.items():
+            self._sent[key] = self._sent.get(key, 0) + number
+        for key, held in report.purses.items():
+            if held.back:
+                self._purses.setdefault(key, _Purse()).left += held.back
+
+    def exchange(self, book: SiteBook, report: Report, now: float) -> Found:
+        """In a thread: write that down, read what all have sent today, and take of the quotas what is needed next."""
         if not self._pools:
-            return "", {}, {}
-        if own:
-            book.add_used(self._day or _day(now), own)
-        return _day(now), book.used(_day(now)), book.first_days()
+            return Found()
+        today = _day(now)
+        counts = {key: number for key, number in report.sent.items() if number}
+        counts |= {_claim_key(key): -held.back for key, held in report.purses.items() if held.back}
+        if counts:
+            book.add_used(report.day or today, counts)
+        used, first_days = book.totals(today), book.first_days()
+        got = book.claim(today, dict(self._wants(today, used, first_days, report)))
+        for key, number in got.items():
+            used[_claim_key(key)] = used.get(_claim_key(key), 0) + number
+        return Found(day=today, used=used, first_days=first_days, got=got)
 
-    def learn(self, found: Sent) -> None:
-        """What was read."""
-        day, used, first_days = found
-        if day:
-            self._day, self._used, self._first_days = day, used, first_days
+    def _wants(
+        self, today: str, used: Mapping[Count, int], first_days: Mapping[str, str], report: Report
+    ) -> Iterator[tuple[Count, tuple[int, int]]]:
+        """Of each quota, how many more, and the quota."""
+        purses = report.purses if report.day == today else {}
+        sources = self._warming()
+        for_all = [(name, "") for name, source in sources.items() if source.warm_up and not source.warm_up.is_per_site]
+        for key in dict.fromkeys([*for_all, *purses]):
+            source = sources.get(key[0])
+            quota = None if source is None else self._quota(source, today, first_days)
+            if quota is None:
+                continue
+            held = purses.get(key, _Held(left=0, spent=0, is_short=False, back=0))
+            unclaimed = max(0, quota - used.get(_claim_key(key), 0))
+            is_idle = not held.spent and not held.is_short and self._workers > 1
+            if is_idle and unclaimed < RESERVE * self._workers:
+                continue
+            wanted = max(self._fair(held.left, held.spent, unclaimed) - held.left, int(held.is_short))
+            if wanted > 0 and unclaimed > 0:
+                yield key, (wanted, quota)
+
+    def _fair(self, left: int, spent: int, unclaimed: int) -> int:
+        """What a worker may have ready, where it has so many and so many are nobody's."""
+        return min(part_of(unclaimed + left, self._workers, self._index), max(RESERVE, 2 * spent))
+
+    def _warming(self) -> dict[str, Source]:
+        return {one.name: one for pool in self._pools for one in pool.sources if one.warm_up is not None}
+
+    def learn(self, found: Found) -> None:
+        """What was read, and what this worker got."""
+        if not found.day:
+            return
+        if found.day != self._day:
+            self._purses.clear()
+        self._day, self._used, self._first_days = found.day, found.used, found.first_days
+        for key, number in found.got.items():
+            purse = self._purses.setdefault(key, _Purse())
+            purse.left += number
+            purse.full_since = None
+
+
+def _quota_key(source: Source, site: str) -> Count:
+    """What is counted for its warm-up."""
+    return source.name, site if source.warm_up is not None and source.warm_up.is_per_site else ""
+
+
+def _claim_key(key: Count) -> Count:
+    return key[0], claimed(key[1])
 
 
 def _day(now: float) -> str:

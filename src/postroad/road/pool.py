@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import ssl
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -93,6 +94,8 @@ class Pool:
         self._at_limit: deque[asyncio.Future[None]] = deque()
         self._maybe_idle: dict[SitePool, None] = {}
         """Sites that had an idle connection since they were last looked at, the one of longest ago first."""
+        self._changed: dict[SitePool, None] = {}
+        """Sites that are not as they were last told of; with guidance only."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._farewells: set[asyncio.Task[None]] = set()
 
@@ -236,6 +239,18 @@ class Pool:
         """How all of them are now."""
         return [home.state() for home in self._sites.values()]
 
+    def note_change(self, home: SitePool) -> None:
+        """The site is not as it was."""
+        if self.guidance is not None:
+            self._changed[home] = None
+
+    def changed(self, most: int) -> list[SiteState]:
+        """How those are now that have changed since they were last told of; so many of them, the first ones first."""
+        homes = list(itertools.islice(self._changed, most))
+        for home in homes:
+            del self._changed[home]
+        return [home.state() for home in homes]
+
     def _forget_a_site(self) -> None:
         """The oldest that nothing is known of; never the newest, which is about to be used."""
         for place, home in self._sites.items():
@@ -254,6 +269,7 @@ class Pool:
             else:
                 home.waiters.append(waiter)
             self._waiting += 1
+            self.note_change(home)
             try:
                 connection = await waiter.future
             except asyncio.CancelledError:
@@ -273,6 +289,7 @@ class Pool:
         if waiter.future.cancelled() or not waiter.future.done():
             if waiter in home.waiters:
                 home.waiters.remove(waiter)
+                self.note_change(home)
             return
         connection = waiter.future.result()
         if connection is not None:

@@ -34,6 +34,7 @@ class Keeper(Protocol):
     def end(self, home: SitePool, connection: Connection) -> None: ...
     def forget(self, home: SitePool, connection: Connection) -> None: ...
     def note_idle(self, home: SitePool) -> None: ...
+    def note_change(self, home: SitePool) -> None: ...
     def wake_any(self) -> None: ...
 
 
@@ -173,6 +174,7 @@ class SitePool:
     def begin_message(self, recipients: int) -> None:
         """A lease is given out, or a connection for one is being opened."""
         self.messages += 1
+        self._pool.note_change(self)
         self.throttle.message_begun(self._pool.now(), recipients)
 
     def book(self, wait_s: float) -> float:
@@ -189,6 +191,7 @@ class SitePool:
     def success(self) -> None:
         """The site takes our mail; it may now bear more."""
         if self.throttle.success(self._pool.now()):
+            self._pool.note_change(self)
             self.call_next()
 
     def trouble(self, words: str, *, is_of_pace: bool) -> None:
@@ -198,6 +201,7 @@ class SitePool:
         self.trouble_at = now
         self.words = words[:MAX_WORDS] or self.words
         self.throttle.trouble(now, is_of_pace=is_of_pace)
+        self._pool.note_change(self)
 
     # What changes from outside ------------------------------------------------------------------------------------
 
@@ -211,6 +215,7 @@ class SitePool:
         """An operator wants it left alone so long; 0: no more."""
         is_shorter = seconds < self.throttle.pause_wait(self._pool.now())
         self.throttle.hold(self._pool.now() + seconds)
+        self._pool.note_change(self)
         if is_shorter:
             self.look_again()
 
@@ -222,6 +227,7 @@ class SitePool:
 
     def look_again(self) -> None:
         """Whoever waits for something that may have changed looks."""
+        self._pool.note_change(self)
         if self.sleeper is not None and not self.sleeper.done():
             self.sleeper.set_result(None)
         self.call_next()
@@ -240,6 +246,7 @@ class SitePool:
     def closed(self) -> None:
         """A connection is gone, or could not be opened."""
         self.throttle.closed()
+        self._pool.note_change(self)
         while len(self._seats) > self.throttle.connections:
             assert self._pool.guidance is not None
             self._pool.guidance.give_seat_back(self.site.place, self._seats.popleft()[0])
@@ -281,6 +288,7 @@ class SitePool:
     def leave_door(self) -> None:
         """The next one may find something too."""
         self.is_door_taken = False
+        self._pool.note_change(self)
         if self.idle or self.throttle.connections < self.throttle.most or self._pool.is_closing:
             self.call_next()
 

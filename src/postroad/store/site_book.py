@@ -92,31 +92,35 @@ class SiteBook:
         with self._transaction() as connection:
             before = self._wish(connection, key, now)
             wish = replace(before, limits={**before.limits, **limits}, until=until)
-            self._write(connection, wish)
+            self._write(connection, wish, now)
         return wish
 
     def clear(self, key: str, now: float) -> bool:
         """No limits are wanted any more; whether some were."""
         with self._transaction() as connection:
             before = self._wish(connection, key, now)
-            self._write(connection, replace(before, limits={}, until=FOR_GOOD))
+            self._write(connection, replace(before, limits={}, until=FOR_GOOD), now)
         return bool(before.limits)
 
     def pause(self, key: str, until: float, now: float) -> None:
         """The site is to be left alone until then."""
         with self._transaction() as connection:
-            self._write(connection, replace(self._wish(connection, key, now), paused_until=until))
+            self._write(connection, replace(self._wish(connection, key, now), paused_until=until), now)
 
     def resume(self, key: str, now: float) -> None:
         """The site is to be used, as if nothing had been learnt of it."""
         with self._transaction() as connection:
-            self._write(connection, replace(self._wish(connection, key, now), paused_until=0.0, resumed_at=now))
+            self._write(connection, replace(self._wish(connection, key, now), paused_until=0.0, resumed_at=now), now)
 
     def _wish(self, connection: sqlite3.Connection, key: str, now: float) -> Wish:
         row = connection.execute(f"SELECT {_WISH} FROM wish WHERE key = ?", (key,)).fetchone()  # noqa: S608
         return Wish(key=key) if row is None else _wish(row, now)
 
-    def _write(self, connection: sqlite3.Connection, wish: Wish) -> None:
+    def _write(self, connection: sqlite3.Connection, wish: Wish, now: float) -> None:
+        connection.execute(
+            "DELETE FROM wish WHERE (limits = '{}' OR until <= ?1) AND paused_until <= ?1 AND resumed_at < ?1 - ?2",
+            (now, SEEN_S),
+        )
         connection.execute(
             f"INSERT OR REPLACE INTO wish ({_WISH}) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
             (wish.key, json.dumps(dict(wish.limits)), wish.until, wish.paused_until, wish.resumed_at),
@@ -145,6 +149,14 @@ class SiteBook:
                     (count - MAX_SEEN,),
                 )
 
+    def begin(self, worker: int) -> None:
+        """The worker has begun anew: nothing of what was under way or waited is there any more."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE seen SET state = json_set(state, '$.connections', 0, '$.waiting', 0) WHERE worker = ?",
+                (worker,),
+            )
+
     def seen(self, key: str | None = None) -> list[Seen]:
         """How sites were last seen, the latest first; of all or of one."""
         with self._transaction() as connection:
@@ -162,21 +174,50 @@ class SiteBook:
     def add_used(self, day: str, counts: Mapping[tuple[str, str], int]) -> None:
         """So many more messages went that day; by source and site."""
         with self._transaction() as connection:
-            connection.executemany(
-                "INSERT INTO used (day, source, site, messages) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (day, source, site) DO UPDATE SET messages = messages + excluded.messages",
-                [(day, source, site, count) for (source, site), count in counts.items()],
-            )
+            self._add(connection, day, counts)
             connection.execute(
                 "DELETE FROM used WHERE site <> '' AND day < ? OR day IN (SELECT day FROM used WHERE site = ''"
                 " GROUP BY day ORDER BY day DESC LIMIT -1 OFFSET ?)",
                 (day, MAX_DAYS),
             )
 
+    @staticmethod
+    def _add(connection: sqlite3.Connection, day: str, counts: Mapping[tuple[str, str], int]) -> None:
+        connection.executemany(
+            "INSERT INTO used (day, source, site, messages) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (day, source, site) DO UPDATE SET messages = messages + excluded.messages",
+            [(day, source, site, count) for (source, site), count in counts.items()],
+        )
+
+    def claim(self, day: str, wants: Mapping[tuple[str, str], tuple[int, int]]) -> dict[tuple[str, str], int]:
+        """Take so many messages for one worker, in as far as all workers have not taken that most; by source and site
+        ('' is all sites). What is not sent is given back by `add_used`, of `claimed(site)`. Returns what was got."""
+        got = {}
+        with self._transaction() as connection:
+            for (source, site), (wanted, most) in wants.items():
+                row = connection.execute(
+                    "SELECT messages FROM used WHERE day = ? AND source = ? AND site = ?", (day, source, claimed(site))
+                ).fetchone()
+                taken = 0 if row is None else int(row[0])
+                if taken < most:
+                    got[source, site] = min(wanted, most - taken)
+            self._add(connection, day, {(source, claimed(site)): number for (source, site), number in got.items()})
+        return got
+
     def used(self, day: str) -> dict[tuple[str, str], int]:
         """Messages of a day, by source and site; site '' is all of them."""
         with self._transaction() as connection:
-            rows = connection.execute("SELECT source, site, messages FROM used WHERE day = ?", (day,)).fetchall()
+            rows = connection.execute(
+                "SELECT source, site, messages FROM used WHERE day = ? AND site NOT LIKE '*%'", (day,)
+            ).fetchall()
+        return {(source, site): messages for source, site, messages in rows}
+
+    def totals(self, day: str) -> dict[tuple[str, str], int]:
+        """Messages of a day from each source; site '' is all of them, `claimed(site)` what workers have taken."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT source, site, messages FROM used WHERE day = ? AND (site = '' OR site LIKE '*%')", (day,)
+            ).fetchall()
         return {(source, site): messages for source, site, messages in rows}
 
     def first_days(self) -> dict[str, str]:
@@ -184,6 +225,11 @@ class SiteBook:
         with self._transaction() as connection:
             rows = connection.execute("SELECT source, min(day) FROM used WHERE site = '' GROUP BY source").fetchall()
         return dict(rows)
+
+
+def claimed(site: str) -> str:
+    """The name under which is counted what workers have taken of a quota, to send it to that site."""
+    return f"*{site}"
 
 
 def _wish(row: tuple[str, str, float, float, float], now: float) -> Wish:
