@@ -134,7 +134,9 @@ def by_aiosmtplib(order: Order) -> Outcome:
             start_tls=not order.implicit_tls,
             tls_context=_unverified(),
         )
-        async with client:
+        await client.connect()
+        transport = client.transport
+        try:
             await client.ehlo()
             login = getattr(client, "auth_" + order.mechanism.lower().replace("-", "_"))
             await login(order.user, order.password)
@@ -143,6 +145,13 @@ def by_aiosmtplib(order: Order) -> Outcome:
             await client.mail(order.sender, options=options, encoding=encoding)
             await client.rcpt(order.recipient, encoding=encoding)
             await client.data(order.text)
+            await client.quit()
+        finally:
+            client.close()
+            if isinstance(transport, asyncio.WriteTransport):
+                # The loop ends before TLS has said goodbye, and would leave the socket open.
+                transport.abort()
+                await asyncio.sleep(0.05)
 
     try:
         asyncio.run(send())
