@@ -156,8 +156,10 @@ def test_a_state_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_the_queue_by_itself_is_its_list(state: Path, ids: list[str]) -> None:
     config = state.parent / "postroad.toml"
     config.write_text(f'[server]\nstate_dir = "{state}"\n')
-    done = call("--config", config, "queue")
-    assert done.status == 0 and all(one in done.out for one in ids)
+    for arguments in (["--config", config, "queue"], ["queue", "--config", config], ["queue", "--state", state]):
+        done = call(*arguments)
+        assert done.status == 0 and all(one in done.out for one in ids)
+    assert "behind list" in call("queue", "--state", state, "list").err
 
 
 def test_the_list_says_why_each_message_waits(state: Path, ids: list[str]) -> None:

@@ -118,6 +118,7 @@ def test_what_is_bounced_while_it_is_under_way_is_delivered_or_comes_back_exactl
     dsns = sending.dsns()
     assert len(dsns) == 1 - delivered
     assert sum(WORDS.encode() in one for one in dsns) == operators
+    assert not any(b"does not say plainly" in one for one in dsns), "our own words say it themselves"
     assert sum(b"Subject: hello" in taken.body and taken.body not in dsns for taken in host.taken) == delivered
     with sending.admin() as admin:
         tally = admin.tally()

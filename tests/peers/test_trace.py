@@ -95,7 +95,8 @@ def test_a_messages_whole_life_is_told_in_sentences_with_each_dialogue(tmp_path:
             "to bob@example.net: delivered",
             "delivered at mx.example.net[127.0.0.1]: 250 2.0.0 taken",
             "deferred at mx.example.net[127.0.0.1], in the phase rcpt: 451 4.7.1 Greylisted",
-            "(greylisted); next try",
+            "(greylisted); to be tried again 20",
+            "the dialogue is the one with bob@example.net",
             "to gone@example.net: bounced",
             "550 5.1.1",
             "      C: EHLO mx.local.test",
@@ -127,7 +128,7 @@ def test_why_a_message_waits_and_when_it_is_tried_again_is_told_while_it_waits(t
     delivery = {"port": closed, "allow_private": True, "first_retry_s": 300.0}
     with serving(moods.host, tmp_path, delivery=delivery) as server:
         queue_id = submit(server, "bob@example.net")
-        server.wait(lambda: "deferred" in trace(server, queue_id), "an attempt")
+        server.wait(lambda: "      mx.example.net[" in trace(server, queue_id), "an attempt with its dialogue")
         told = trace(server, queue_id)
         assert "to bob@example.net: waits, next try 20" in told
         assert "in the phase connect: connection refused" in told

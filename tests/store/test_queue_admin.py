@@ -111,13 +111,15 @@ def test_the_balance_holds_whatever_became_of_recipients(tmp_path: Path) -> None
         held = replace(message(spool.new_id(WALL), "f@x.test", "g@x.test"), held="wait")
         await spool.commit(held, WALL)
         await spool.amend(message(held.id, "g@x.test", "h@x.test", "i@x.test"), WALL)
+        still = replace(message(spool.new_id(WALL), "j@x.test", "k@x.test"), held="wait")
+        await spool.commit(still, WALL)
         await spool.close()
 
     run(work())
     with QueueAdmin(tmp_path) as admin:
         tally = admin.tally()
     assert tally == {
-        "accepted": 5 + 2 + 2,
+        "accepted": 5 + 2 + 2 + 2,
         "generated": 1,
         "delivered": 1,
         "bounced": 1,
@@ -125,5 +127,6 @@ def test_the_balance_holds_whatever_became_of_recipients(tmp_path: Path) -> None
         "discarded": 1,
         "removed": 2,
         "waiting": 1 + 1 + 3,
+        "held": 2,
     }
     assert difference(tally) == 0

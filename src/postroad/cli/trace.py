@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from postroad.store.ledger import Ledger, Note, RecipientStory, Story, Tried
 from postroad.store.ledger_mend import story as as_the_queue_knows
 from postroad.store.queue_admin import QueueAdmin
 from postroad.store.spool import SpoolError
-from postroad.store.tally import IN, OUT, difference
+from postroad.store.tally import HERE, IN, OUT, difference
 
 if TYPE_CHECKING:
     from postroad.store.queue_admin import QueueMessage
@@ -129,8 +129,10 @@ def _told(story: Story, waiting: QueueMessage | None, *, with_dialogue: bool) ->
     )
     for one in story.recipients:
         yield ""
-        yield from _recipient(one, due.get(one.address), is_waiting=one.address in due, with_dialogue=with_dialogue)
-        yield from _notes(note for note in story.notes if note.address.lower() == one.address.lower())
+        notes = [note for note in story.notes if note.address.lower() == one.address.lower()]
+        yield from _recipient(
+            one, notes, due.get(one.address), is_waiting=one.address in due, with_dialogue=with_dialogue
+        )
     addresses = {one.address.lower() for one in story.recipients}
     others = [note for note in story.notes if note.address.lower() not in addresses]
     if others:
@@ -140,7 +142,9 @@ def _told(story: Story, waiting: QueueMessage | None, *, with_dialogue: bool) ->
         yield f"  its sender was told by message {format_queue_id(number)}"
 
 
-def _recipient(one: RecipientStory, due_at: float | None, *, is_waiting: bool, with_dialogue: bool) -> Iterator[str]:
+def _recipient(
+    one: RecipientStory, notes: Sequence[Note], due_at: float | None, *, is_waiting: bool, with_dialogue: bool
+) -> Iterator[str]:
     if is_waiting and due_at is not None:
         fate = "held" if due_at == float("inf") else f"waits, next try {_when(due_at)}"
     elif one.fate == "unknown":
@@ -150,9 +154,15 @@ def _recipient(one: RecipientStory, due_at: float | None, *, is_waiting: bool, w
     else:
         fate = "left the queue; what became of it is not on record yet"
     yield escaped(f"to {one.address}: {fate}")
-    for tried in one.attempts:
+    life: list[Tried | Note] = [*one.attempts, *notes]
+    for tried in sorted(life, key=lambda happened: happened.at):
+        if isinstance(tried, Note):
+            yield from _notes(iter((tried,)))
+            continue
         yield escaped(f"  {_at(tried.at)}  {_attempt(tried)}")
-        if with_dialogue and tried.dialogue:
+        if with_dialogue and tried.told_with:
+            yield escaped(f"      the dialogue is the one with {tried.told_with}, above or below")
+        elif with_dialogue and tried.dialogue:
             yield from (escaped(f"      {line}") for line in tried.dialogue.splitlines())
 
 
@@ -163,7 +173,7 @@ def _attempt(tried: Tried) -> str:
     if tried.outcome == "delivered":
         return f"delivered{where}{secured}{words}"
     meaning = tried.meaning.replace("_", " ")
-    later = f"; next try {_when(tried.due_at)}" if tried.due_at is not None else ""
+    later = f"; to be tried again {_at(tried.due_at)}" if tried.due_at is not None else ""
     return f"{tried.outcome}{where}{secured}, in the phase {tried.phase}{words} ({meaning}){later}"
 
 
@@ -231,7 +241,7 @@ def _balance(directory: Path, *, is_json: bool) -> None:
         click.echo(json.dumps({**tally, "difference": missing, "history": fates}))
     else:
         width = max(len(f"{value:,}") for value in tally.values())
-        for name in (*IN, *OUT, "waiting"):
+        for name in (*IN, *OUT, *HERE):
             click.echo(f"{name:<10} {tally[name]:>{width},}")
         told = "the balance holds" if not missing else f"{abs(missing):,} {'missing' if missing > 0 else 'too many'}"
         click.echo(f"recipients: {told}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from postroad.deliver.fitness import fit, rcpt_for
 from postroad.deliver.forwarding import Forwarding
@@ -19,6 +20,7 @@ from postroad.meaning.classify import Kind, Meaning, classify
 from postroad.meaning.hearing import MAX_FRESH_STARTS, is_crowded_out, is_stale, is_unwelcome
 from postroad.message.return_path import ReturnPaths
 from postroad.net.dialogue import Connection
+from postroad.road.opening import HostAttempt
 from postroad.road.pool import ConnectFailure
 from postroad.road.provider import provider_key
 from postroad.road.route import Route, RouteFailure
@@ -41,6 +43,8 @@ class Said:
     secured: str
     dialogue: Callable[[], str]
     """The text, made where somebody wants it."""
+    source: str = ""
+    """The address it was made from, where that was chosen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,8 +258,12 @@ async def _transact(
 
 def _said(connection: Connection) -> Said:
     tls = connection.tls
+    endpoint = connection.endpoint
     return Said(
-        connection.endpoint.address, "" if tls is None else f"{tls.version} {tls.cipher}", connection.transcript.kept()
+        endpoint.address,
+        "" if tls is None else f"{tls.version} {tls.cipher}",
+        connection.transcript.kept(),
+        endpoint.source_address or "",
     )
 
 
@@ -314,7 +322,18 @@ def _unconnected(failure: ConnectFailure) -> Outcome:
         host=told.host,
         detail=f"{told.detail}{where}",
         is_paced=failure.is_ours,
+        said=Said(told.address, "", partial(_tried, failure.attempts), told.source_address),
     )
+
+
+def _tried(attempts: Sequence[HostAttempt]) -> str:
+    """What was said by each host that was tried in vain, and why it was left."""
+    lines = []
+    for one in attempts:
+        if one.host:
+            lines.append(f"{one.host}[{one.address}], {one.phase}: {one.reply or one.detail}")
+            lines += one.dialogue().splitlines()
+    return "\n".join(lines)
 
 
 def failed_inside(detail: str) -> Outcome:
@@ -323,9 +342,12 @@ def failed_inside(detail: str) -> Outcome:
 
 
 def given_back(words: str) -> Outcome:
-    """The outcome of a message that an operator gives back to its sender: nobody refused it. `words`: his, or none."""
-    said = f"The operator of this server has given the message back{': ' if words else ''}{words}"
-    return _refused_here(reply(554, said, "5.0.0"))
+    """The outcome of a message that an operator gives back to its sender: nobody refused it. `words`: his, or none;
+    they are not read as a host's would be."""
+    said = "The operator of this server has given the message back"
+    plain = reply(554, said, "5.0.0")
+    told = reply(554, f"{said}: {words}", "5.0.0") if words else plain
+    return Outcome(meaning=classify(Phase.RCPT, plain), phase=Phase.RCPT, reply=told)
 
 
 def is_odd(outcome: Outcome) -> bool:

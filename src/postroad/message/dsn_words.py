@@ -93,7 +93,7 @@ _NOBODY = "The next host"
 def sentences(meaning: str, *, host: str, address: str, is_final: bool, is_expired: bool = False) -> list[str]:
     """What happened, and what to do; nothing for a meaning that has no words, such as that of an acceptance."""
     words = EXPIRED if is_expired else WORDS.get(meaning)
-    if words is None:
+    if words is None or (meaning == "unclear" and not host):  # our own words, which say it themselves
         return []
     named = f"The host {host}" if host else _NOBODY
     happened = words.happened.format(host=named, address=address)

@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from postroad.message.tls_report import TlsSession
@@ -53,6 +53,9 @@ class HostAttempt:
     """It was reachable, and not secured as a policy asks: that is no trouble of its site."""
     may_pass: bool = False
     """That may be over soon."""
+    dialogue: Callable[[], str] = field(default=str, compare=False)
+    """What was said until then, as text."""
+    source_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +255,11 @@ _NOT_OFFERED = DialogueError(Phase.STARTTLS, "the server does not offer STARTTLS
 
 
 def _attempt(endpoint: Endpoint, failure: DialogueError) -> HostAttempt:
-    return HostAttempt(endpoint.host, endpoint.address, failure.phase, failure.reply, failure.detail)
+    return HostAttempt(
+        *(endpoint.host, endpoint.address, failure.phase, failure.reply, failure.detail),
+        dialogue=failure.dialogue,
+        source_address=endpoint.source_address or "",
+    )
 
 
 def not_now(detail: str, retry_after_s: float | None = None, *, is_ours: bool = False) -> ConnectFailure:

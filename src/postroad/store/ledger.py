@@ -291,6 +291,7 @@ class Ledger:
             removed += connection.execute("UPDATE message SET user = NULL WHERE is_spelling(user)").rowcount
             connection.execute("UPDATE message SET subject = NULL WHERE mentions(subject)")
             connection.execute("UPDATE attempt SET dialogue = NULL WHERE mentions(dialogue)")
+            connection.execute("UPDATE attempt SET told_with = NULL WHERE is_spelling(told_with)")
             connection.execute("UPDATE attempt SET reply = '' WHERE mentions(reply)")
             connection.execute("UPDATE note SET said = '' WHERE mentions(said)")
         return removed

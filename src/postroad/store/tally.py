@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 IN = ("accepted", "generated")
 """Received from clients, and made by ourselves (notifications, reports)."""
+HERE = ("waiting", "held")
 OUT = ("delivered", "bounced", "dropped", "discarded", "removed")
 
 
@@ -27,13 +28,16 @@ def count(connection: sqlite3.Connection, changes: Mapping[str, int]) -> None:
 
 
 def read(connection: sqlite3.Connection) -> dict[str, int]:
-    """The tally, and `waiting`: the recipients that are there."""
+    """The tally, and the recipients that are there: those `held` for an operator or a hook, and those `waiting`."""
     found = dict.fromkeys((*IN, *OUT), 0)
     found.update(connection.execute("SELECT name, value FROM tally").fetchall())
-    found["waiting"] = connection.execute("SELECT count(*) FROM recipient").fetchone()[0]
+    found["held"] = connection.execute(
+        "SELECT count(*) FROM message m JOIN recipient r ON r.message_id = m.id WHERE m.held IS NOT NULL"
+    ).fetchone()[0]
+    found["waiting"] = connection.execute("SELECT count(*) FROM recipient").fetchone()[0] - found["held"]
     return found
 
 
 def difference(tally: Mapping[str, int]) -> int:
     """How many recipients are missing (more than nought) or too many; nought where the balance holds."""
-    return sum(tally[name] for name in IN) - sum(tally[name] for name in OUT) - tally["waiting"]
+    return sum(tally[name] for name in IN) - sum(tally[name] for name in (*OUT, *HERE))
