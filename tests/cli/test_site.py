@@ -106,3 +106,20 @@ def test_what_cannot_be_is_one_sentence(state: State, arguments: tuple[str, ...]
 def test_without_a_book_the_directory_is_asked_for(tmp_path: Path) -> None:
     done = call("site", "--state", tmp_path)
     assert done.status == 1 and "holds no sites.db" in done.err
+
+
+def test_what_each_source_sent_today_is_shown_with_its_quota(state: State) -> None:
+    config = state.directory / "postroad.toml"
+    config.write_text(
+        '[[source]]\nname = "main"\naddress = "127.0.0.2"\n'
+        '[[source]]\nname = "new"\naddress = "127.0.0.3"\nwarm_up_first = 200\n'
+        '[[pool]]\nname = "all"\nsources = ["main", "new"]\n'
+    )
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    with SiteBook(state.directory / "sites.db") as book:
+        book.add_used(day, {("new", ""): 120, ("new", "a.test"): 7, ("main", ""): 3})
+    shown = state.site("show", "a.test", "--config", config).out
+    assert "new: 7 to this site, 120 of 200 in all" in shown and "main: 0 to this site, 3 in all" in shown
+    assert "Nothing waits for it in the queue." in shown
+    told = json.loads(state.site("show", "a.test", "--json", "--config", config).out)
+    assert [(one["source"], one["quota"]) for one in told["sources"]] == [("main", None), ("new", 200)]

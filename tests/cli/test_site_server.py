@@ -29,6 +29,8 @@ def test_a_paused_sites_mail_waits_without_an_attempt_and_goes_when_it_is_resume
         server.wait(lambda: "is paused by an operator" in str(place.queue()), "the reason")
         assert place.queue()[0]["attempts"] == 0
         assert "paused by an operator until" in place.run("site").out
+        shown = place.run("site", "show", SITE).out
+        assert "1 recipient of 1 message" in shown and "(paced)" in shown and "is paused by an operator" in shown
         assert place.run("site", "resume", SITE).status == 0
         server.wait(lambda: server.log().count("site.changed") == 4, "both workers")
         place.run("queue", "retry", str(place.queue()[0]["id"]))

@@ -13,6 +13,7 @@ import click
 
 from postroad.cli.guard import stamp
 from postroad.cli.settings import configured, fail, settings
+from postroad.cli.site_queue import queue_lines, sent_by_sources, source_lines, waiting_for
 from postroad.clock import SystemClock
 from postroad.compose.shaping import LIMITS, origins, site_name
 from postroad.events import escaped
@@ -220,11 +221,13 @@ def _summary(key: str, seen: Sequence[Seen], wish: Wish, now: float) -> dict[str
 @_json
 @configured
 def show(key: str, as_json: bool, config: Path | None, state: Path | None) -> None:
-    """Print a site's limits and where each comes from, what it last said, its pauses, and each worker's and source's
-    share of it."""
+    """Print a site's limits and where each comes from, what waits for it in the queue and why, what it last said, its
+    pauses, and what each worker and source has of it."""
     name, now = _key(key), SystemClock().wall()
     with _book(config, state) as (book, loaded):
         seen, wish = book.seen(name), book.wishes(now).get(name, Wish(key=name))
+        sent = sent_by_sources(loaded, book, name, now)
+    waiting = waiting_for(loaded, name, now)
     limits = origins(loaded, name, wish.limits)
     summary = _summary(name, seen, wish, now)
     if as_json:
@@ -237,6 +240,8 @@ def show(key: str, as_json: bool, config: Path | None, state: Path | None) -> No
                     "paused_until": stamp(wish.paused_until) if wish.paused_until > now else None,
                     "override_until": None if not wish.limits or wish.until >= FOR_GOOD else stamp(wish.until),
                     "workers": told,
+                    "queue": waiting,
+                    "sources": sent,
                 }
             )
         )
@@ -245,6 +250,7 @@ def show(key: str, as_json: bool, config: Path | None, state: Path | None) -> No
     for limit, value, origin in limits:
         until = f", {_until(wish.until)}" if origin == "override" else ""
         lines.append(f"  {limit:<24} {'no limit' if value is None else f'{value:g}':>10}  ({origin}{until})")
+    lines += ["", *queue_lines(waiting), *([""] if sent else []), *source_lines(sent)]
     lines += ["", "As workers last saw it:" if seen else "No worker has seen it."]
     for one in seen:
         source = f" from {one.source}" if one.source else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from enum import Enum, auto
 
 from postroad.clock import Clock
@@ -133,7 +133,7 @@ class SourceHouse:
         if pool is None:
             return route
         now = self._clock.wall()
-        day = _day(now)
+        day = day_of(now)
         if day != self._day:
             return not_now("the day has just begun", SOON_S, is_ours=True)
         site, wait = route.site.key, until_tomorrow(now)
@@ -155,12 +155,12 @@ class SourceHouse:
         if isinstance(source, Source):
             self._count(source, route.site.key, -1)
             purse = self._purses.get(_quota_key(source, route.site.key))
-            if purse is not None and self._quota(source, self._day, self._first_days) is not None:
+            if purse is not None and source.quota(self._day, self._first_days) is not None:
                 purse.left += 1
                 purse.spent -= 1
 
     def _take(self, source: Source, site: str) -> _Answer:
-        quota = self._quota(source, self._day, self._first_days)
+        quota = source.quota(self._day, self._first_days)
         if quota is not None:
             key = _quota_key(source, site)
             purse = self._purses.get(key)
@@ -190,14 +190,6 @@ class SourceHouse:
         for key in ((source.name, ""), (source.name, site)):
             self._sent[key] = self._sent.get(key, 0) + number
 
-    @staticmethod
-    def _quota(source: Source, day: str, first_days: Mapping[str, str]) -> int | None:
-        """Messages that it may send that day; None: as many as there are."""
-        if source.warm_up is None:
-            return None
-        first = source.starts or first_days.get(source.name, day)
-        return source.warm_up.quota((date.fromisoformat(day) - date.fromisoformat(first)).days)
-
     # Between workers ----------------------------------------------------------------------------------------------
 
     def report(self, *, is_last: bool = False) -> Report:
@@ -206,7 +198,7 @@ class SourceHouse:
         purses, sources = {}, self._warming()
         for key, purse in list(self._purses.items()):
             source = sources.get(key[0])
-            quota = None if source is None else self._quota(source, self._day, self._first_days)
+            quota = None if source is None else source.quota(self._day, self._first_days)
             unclaimed = 0 if quota is None else max(0, quota - self._used.get(_claim_key(key), 0))
             keep = 0 if is_last or quota is None else self._fair(purse.left, purse.spent, unclaimed)
             if not unclaimed and not purse.spent and not purse.is_short and self._workers > 1:
@@ -231,7 +223,7 @@ class SourceHouse:
         """In a thread: write that down, read what all have sent today, and take of the quotas what is needed next."""
         if not self._pools:
             return Found()
-        today = _day(now)
+        today = day_of(now)
         counts = {key: number for key, number in report.sent.items() if number}
         counts |= {_claim_key(key): -held.back for key, held in report.purses.items() if held.back}
         if counts:
@@ -251,7 +243,7 @@ class SourceHouse:
         for_all = [(name, "") for name, source in sources.items() if source.warm_up and not source.warm_up.is_per_site]
         for key in dict.fromkeys([*for_all, *purses]):
             source = sources.get(key[0])
-            quota = None if source is None else self._quota(source, today, first_days)
+            quota = None if source is None else source.quota(today, first_days)
             if quota is None:
                 continue
             held = purses.get(key, _Held(left=0, spent=0, is_short=False, back=0))
@@ -292,7 +284,8 @@ def _claim_key(key: Count) -> Count:
     return key[0], claimed(key[1])
 
 
-def _day(now: float) -> str:
+def day_of(now: float) -> str:
+    """The day (UTC) by which is counted."""
     return datetime.fromtimestamp(now, UTC).date().isoformat()
 
 

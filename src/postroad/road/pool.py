@@ -133,7 +133,9 @@ class Pool:
         while True:
             if must_wait:
                 if not is_first and self._waiting >= self.settings.waiting:
-                    return not_now("too many messages wait for this site", is_ours=True)
+                    return not_now(
+                        f"too many messages wait: the site {home.site.key} has no place in the queue", is_ours=True
+                    )
                 if not is_first and (late := self._too_late(home)) is not None:
                     return late
                 connection = await self._wait(home, route, recipients, is_first=is_first)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 from postroad.road.route import Route
 from postroad.road.warm_up import WarmUp
@@ -31,6 +32,14 @@ class Source:
     def address_to(self, address: str) -> str | None:
         """What to leave from towards that address; None: there is none of its family."""
         return (self.ipv6 if ":" in address else self.ipv4) or None
+
+    def quota(self, day: str, first_days: Mapping[str, str]) -> int | None:
+        """Messages that it may send that day; None: as many as there are. `first_days`: when each source was first
+        used, by name."""
+        if self.warm_up is None:
+            return None
+        first = self.starts or first_days.get(self.name, day)
+        return self.warm_up.quota((date.fromisoformat(day) - date.fromisoformat(first)).days)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
