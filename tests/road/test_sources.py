@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from deliver.messages import envelope, message, queue
 from deliver.peers import Host, listening
 from postroad.compose import sending
 from postroad.compose.site_house import SiteHouse
+from postroad.compose.source_house import SOON_S
 from postroad.config import Config
 from postroad.config.shaping import PoolSettings, SourceSettings
 from postroad.config.values import DeliverySection, DnsSection, RouteSettings, ServerSection
 from postroad.deliver.attempt import Attempter, Outcome
 from postroad.events import configure
 from postroad.net.resolver import DnsResolver
+from postroad.store.site_book import SiteBook
 from road.test_pool import run
 
 NOON = 1_900_000_000.0 - 1_900_000_000.0 % 86_400 + 43_200
@@ -137,3 +140,23 @@ def test_a_source_that_the_system_lacks_is_said_and_left_out(
 
     run(work())
     assert "source.absent" in capsys.readouterr().err
+
+
+def test_a_book_that_cannot_be_read_delays_mail_and_stops_nobody(tmp_path: Path) -> None:
+    host = Host()
+
+    async def work() -> None:
+        async with listening(host) as port:
+            with SiteBook(tmp_path / "sites.db"), sqlite3.connect(tmp_path / "sites.db") as connection:
+                connection.execute("ALTER TABLE used RENAME TO elsewhere")
+            joined = Joined(tmp_path, port, (replace(A, warm_up_first=5),), SteppedClock())
+            found = await joined.send(1)
+            assert found.is_paced and found.meaning.retry_after_s == SOON_S
+            with sqlite3.connect(tmp_path / "sites.db") as connection:
+                connection.execute("ALTER TABLE elsewhere RENAME TO used")
+            connection.close()
+            await joined.house.look()
+            assert (await joined.send(1)).is_delivered
+            await joined.close()
+
+    run(work())

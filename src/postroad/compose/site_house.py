@@ -68,8 +68,12 @@ class SiteHouse:
         house.use(pools)
         if not pools:
             return None
-        now = self._clock.wall()
-        house.learn(house.exchange(self._book, house.report(), now))
+        report = house.report()
+        try:
+            house.learn(house.exchange(self._book, report, self._clock.wall()))
+        except SpoolError as error:
+            house.failed(report)  # the next look may do better
+            emit("sites.failed", error=str(error))
         return house
 
     def use(self, pool: Pool) -> None:
