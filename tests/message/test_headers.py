@@ -13,6 +13,7 @@ from postroad.message.headers import (
     MAX_HEADER_SCAN,
     count_received,
     delivered_to_header,
+    first_value,
     fix_submission,
     format_date,
     has_header,
@@ -174,3 +175,12 @@ def test_s28_a_body_without_headers_stays_a_body() -> None:
 def test_a_header_in_the_body_is_none() -> None:
     assert has_header(b"A: b\r\nDate: c\r\n\r\n", b"date")
     assert not has_header(b"A: b\r\n\r\nDate: c\r\n", b"date")
+
+
+@given(st.lists(st.tuples(st.sampled_from(["Subject", "message-ID", "X"]), st.text("ab \t", max_size=9)), max_size=5))
+def test_the_first_value_found_fast_is_the_first_found_slowly(fields: list[tuple[str, str]]) -> None:
+    section = "".join(f"{name}:{value}\r\n" + (" folded\r\n" if "b" in value else "") for name, value in fields)
+    octets = f"{section}\r\nSubject: of the body\r\n".encode()
+    for wanted in ("subject", "message-id", "to"):
+        slowly = next((value for name, value in headers(octets) if name == wanted), None)
+        assert first_value(octets, wanted.encode()) == slowly

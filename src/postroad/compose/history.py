@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from postroad.events import emit
 from postroad.message.headers import first_value, unfold
 from postroad.smtp.address import NULL, Address, AddressError
 from postroad.store.behind import Behind
-from postroad.store.ledger import Accepted, Entry, Ledger, Note, Tried
+from postroad.store.ledger import Accepted, Entry, Ledger, Note, Story, Tried
 from postroad.store.ledger_mend import Mended, mend
 from postroad.store.queue_admin import QueueAdmin
 from postroad.store.spool import Deferred, SpooledMessage, SpoolError
@@ -39,7 +40,9 @@ class History:
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
         self._clock = clock
-        self._ledger = Ledger(ledger_path(config))
+        self._path = ledger_path(config)
+        self._opened: Ledger | None = None
+        self._opening = threading.Lock()
         self._started_at = clock.wall()
         self._is_mended = False
         self.behind: Behind[Entry | _Attempted | _Came] = Behind(self._write, on_trouble=_report)
@@ -93,7 +96,7 @@ class History:
             settings = self._config.history
             before = self._clock.wall() - settings.days * DAY_S
             try:
-                await asyncio.get_running_loop().run_in_executor(None, self._ledger.prune, before, settings.messages)
+                await asyncio.get_running_loop().run_in_executor(None, self._prune, before, settings.messages)
             except Exception as error:
                 _report(error, self.behind.dropped)
             await asyncio.sleep(PRUNE_S)
@@ -101,7 +104,7 @@ class History:
     async def _mend(self) -> None:
         def mend_now() -> Mended:
             with QueueAdmin(Path(self._config.server.state_dir) / "spool") as queue:
-                return mend(self._ledger, queue, before=self._started_at)
+                return mend(self._ledger(), queue, before=self._started_at)
 
         try:
             done = await asyncio.get_running_loop().run_in_executor(None, mend_now)
@@ -115,7 +118,7 @@ class History:
     async def original(self, message_id: int) -> Original | None:
         """A message that left, for what comes back about it (deliver/returns.py)."""
         await self.behind.flush()
-        story = await asyncio.get_running_loop().run_in_executor(None, self._ledger.story, message_id)
+        story = await asyncio.get_running_loop().run_in_executor(None, self._story, message_id)
         if story is None or not story.accepted.peer:
             return None
         sender = story.accepted.sender
@@ -128,17 +131,38 @@ class History:
 
     async def by_header(self, message_id_header: str) -> int | None:
         """The message with that Message-ID."""
-        return await asyncio.get_running_loop().run_in_executor(None, self._ledger.by_header, message_id_header)
+
+        def find() -> int | None:
+            return self._ledger().by_header(message_id_header)
+
+        return await asyncio.get_running_loop().run_in_executor(None, find)
 
     async def close(self) -> None:
         """Write what was noted last."""
         await self.behind.flush()
-        self._ledger.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    # In a thread ------------------------------------------------------------------------------------------------
+
+    def _ledger(self) -> Ledger:
+        """Opened when it is first needed: a history that cannot be read keeps no server from carrying mail. Raises
+        SpoolError."""
+        with self._opening:
+            if self._opened is None:
+                self._opened = Ledger(self._path)
+            return self._opened
+
+    def _story(self, message_id: int) -> Story | None:
+        return self._ledger().story(message_id)
+
+    def _prune(self, before: float, most: int) -> int:
+        return self._ledger().prune(before, most) if self._path.exists() else 0
 
     def _write(self, batch: Sequence[Entry | _Attempted | _Came]) -> None:
-        """In a thread: here text is made of what was only held on to."""
+        """Here text is made of what was only held on to."""
         try:
-            self._ledger.write([_entry(one) for one in batch])
+            self._ledger().write([_entry(one) for one in batch])
         except SpoolError:
             raise
         except Exception as error:
