@@ -24,7 +24,8 @@ from postroad.store.site_book import SiteBook, claimed
 from postroad.store.spool import Queued, SpooledMessage
 
 RESERVE = 20
-"""Messages of a quota that a worker has ready, or twice what it sent lately."""
+"""Messages of a quota that a worker has ready; or a small part of the quota, or twice what it sent lately."""
+_RESERVED_PART = 200
 SOON_S = 3.0
 """How long a message waits while its worker takes more of the quota."""
 RETURN_S = 60.0
@@ -200,7 +201,7 @@ class SourceHouse:
             source = sources.get(key[0])
             quota = None if source is None else source.quota(self._day, self._first_days)
             unclaimed = 0 if quota is None else max(0, quota - self._used.get(_claim_key(key), 0))
-            keep = 0 if is_last or quota is None else self._fair(purse.left, purse.spent, unclaimed)
+            keep = 0 if is_last or quota is None else self._fair(purse.left, purse.spent, unclaimed, quota)
             if not unclaimed and not purse.spent and not purse.is_short and self._workers > 1:
                 keep = min(keep, purse.left // 2)  # others may want it more
             back = max(0, purse.left - keep)
@@ -251,13 +252,14 @@ class SourceHouse:
             is_idle = not held.spent and not held.is_short and self._workers > 1
             if is_idle and unclaimed < RESERVE * self._workers:
                 continue
-            wanted = max(self._fair(held.left, held.spent, unclaimed) - held.left, int(held.is_short))
+            wanted = max(self._fair(held.left, held.spent, unclaimed, quota) - held.left, int(held.is_short))
             if wanted > 0 and unclaimed > 0:
                 yield key, (wanted, quota)
 
-    def _fair(self, left: int, spent: int, unclaimed: int) -> int:
+    def _fair(self, left: int, spent: int, unclaimed: int, quota: int) -> int:
         """What a worker may have ready, where it has so many and so many are nobody's."""
-        return min(part_of(unclaimed + left, self._workers, self._index), max(RESERVE, 2 * spent))
+        ready = max(RESERVE, quota // _RESERVED_PART, 2 * spent)
+        return min(part_of(unclaimed + left, self._workers, self._index), ready)
 
     def _warming(self) -> dict[str, Source]:
         return {one.name: one for pool in self._pools for one in pool.sources if one.warm_up is not None}
