@@ -46,7 +46,17 @@ BELOW_BESIDE: dict[str, set[str]] = {
 }
 """What those know themselves."""
 
-SPOOL = {"spool", "sqlite_spool", "memory_spool", "spool_rows", "shards", "writer", "queue_admin", "queue_ids"}
+SPOOL = {
+    "spool",
+    "sqlite_spool",
+    "memory_spool",
+    "spool_due",
+    "spool_rows",
+    "shards",
+    "writer",
+    "queue_admin",
+    "queue_ids",
+}
 
 PURE = (
     "smtp",
@@ -71,6 +81,7 @@ PURE = (
     "lab.wording",
     "lab.personality",
     "lab.delaying",
+    "deliver.turns",
     "lab.refusing",
     "lab.faulty",
     "lab.conversation",

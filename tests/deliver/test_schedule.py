@@ -9,14 +9,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from postroad.deliver.schedule import Schedule, ScheduleLimits, WorkItem
+from postroad.deliver.turns import of_others
 from postroad.message.envelope import Recipient
 from postroad.smtp.address import Address
 from postroad.store.spool import Queued
 
 
-def queued(number: int, domain: str = "example.org", message: int = 1) -> Queued:
+def queued(
+    number: int, domain: str = "example.org", message: int = 1, *, priority: int = 0, stream: str = ""
+) -> Queued:
     to = Recipient(Address(f"user{number}", domain))
-    return Queued(id=number, message_id=message, recipient=to, due_at=0.0, attempts=0)
+    return Queued(id=number, message_id=message, recipient=to, due_at=0.0, attempts=0, priority=priority, stream=stream)
 
 
 def drained(schedule: Schedule, now: float) -> list[WorkItem]:
@@ -112,7 +115,7 @@ def test_what_a_refill_read_before_it_was_settled_is_not_taken_back() -> None:
 
 
 def test_what_finds_no_room_is_read_again_once_there_is_some() -> None:
-    schedule = Schedule(ScheduleLimits(capacity=4, total=10))
+    schedule = Schedule(ScheduleLimits(capacity=4, total=10, reserved_share=0))
     assert schedule.wants_refill(0.0), "at first nobody knows what the spool holds"
     schedule.begin_refill()
     schedule.end_refill()
@@ -128,7 +131,7 @@ def test_what_finds_no_room_is_read_again_once_there_is_some() -> None:
 
 
 def test_what_waits_leaves_half_the_room_to_what_is_due() -> None:
-    schedule = Schedule(ScheduleLimits(capacity=4))
+    schedule = Schedule(ScheduleLimits(capacity=4, reserved_share=0))
     schedule.begin_refill()
     schedule.end_refill()
     assert [schedule.add(queued(number), 50.0 + number, 0.0) for number in range(4)] == [True, True, False, False]
@@ -196,11 +199,22 @@ class ScheduleMachine(RuleBasedStateMachine):
         self.limits = ScheduleLimits(capacity=12, per_domain=2, total=4, recipients_per_item=2)
         self.schedule = Schedule(self.limits)
         self.now = 0.0
-        self.under_way: set[int] = set()
+        self.under_way_rows: dict[int, Queued] = {}
+
+    @property
+    def under_way(self) -> set[int]:
+        return set(self.under_way_rows)
 
     @rule(number=st.integers(0, 40), wait=st.sampled_from([0.0, 0.0, 5.0]))
     def add(self, number: int, wait: float) -> None:
-        self.schedule.add(queued(number, f"d{number % 3}.example", number % 5), self.now + wait, self.now)
+        one = queued(
+            number,
+            f"d{number % 3}.example",
+            number % 5,
+            priority=(0, -4, 4)[number % 5 % 3],
+            stream=f"s{number % 5 % 2}",
+        )
+        self.schedule.add(one, self.now + wait, self.now)
 
     @rule(target=items)
     def pop(self) -> WorkItem | None:
@@ -209,7 +223,7 @@ class ScheduleMachine(RuleBasedStateMachine):
             numbers = {one.id for one in item.queued}
             assert not numbers & self.under_way
             assert 1 <= len(item.queued) <= 2
-            self.under_way |= numbers
+            self.under_way_rows |= {one.id: one for one in item.queued}
         return item
 
     @rule(item=items)
@@ -221,7 +235,8 @@ class ScheduleMachine(RuleBasedStateMachine):
     def done(self, item: WorkItem | None) -> None:
         if item is not None:
             self.schedule.done(item)
-            self.under_way -= {one.id for one in item.queued}
+            for one in item.queued:
+                del self.under_way_rows[one.id]
 
     @rule(message=st.integers(0, 4))
     def remove(self, message: int) -> None:
@@ -247,13 +262,24 @@ class ScheduleMachine(RuleBasedStateMachine):
         assert len(self.schedule) >= len(self.under_way)
         lanes = self.schedule._lanes.values()
         assert all(lane.in_flight <= self.limits.per_domain for lane in lanes)
-        ready = {one.id for lane in lanes for together in lane.ready.values() for one in together}
+        bunches = [bunch for lane in lanes for bunch in lane.bunches.values()]
+        ready = {one.id for bunch in bunches for together in bunch.ready.values() for one in together}
         waiting = {entry[2].id for entry in self.schedule._waiting}
         assert ready | waiting | self.under_way == self.schedule._held
-        for lane in lanes:
-            is_due_a_turn = bool(lane.ready) and lane.in_flight < self.limits.per_domain
-            assert lane.in_turn == (lane in self.schedule._turns)
-            assert lane.in_turn or not is_due_a_turn
+        everything = [one for bunch in bunches for together in bunch.ready.values() for one in together]
+        everything += [entry[2] for entry in self.schedule._waiting]
+        held = Counter(one.stream for one in (*everything, *self.under_way_rows.values()) if one.priority >= 0)
+        assert dict(held) == self.schedule._by_stream
+        taking_turns = [
+            bunch for streams in self.schedule._turns._levels for each in streams.values() for bunch in each
+        ]
+        parked = [bunch for lane in lanes for each in lane.parked or () for bunch in each]
+        assert Counter(map(id, bunches)) == Counter(map(id, taking_turns + parked)), "each is in one place"
+        for bunch in parked:
+            lane = bunch.lane
+            has_room = lane.room(bunch.level, self.limits.per_domain, of_others(self.limits.per_domain)) > 0
+            others = [one for one in taking_turns if one.lane is lane and one.level == bunch.level]
+            assert others or not has_room, "nobody waits beside a free place"
 
 
 TestScheduleMachine = ScheduleMachine.TestCase

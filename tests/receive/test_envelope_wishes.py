@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from postroad.message.envelope import ByMode, DeliverBy, Envelope
@@ -36,26 +37,30 @@ def test_s30_the_envelope_holds_what_was_asked() -> None:
     assert (plain.release_at, plain.deliver_by, plain.require_tls) == (None, None, False)
 
 
-async def test_s30_the_spool_keeps_it_and_its_time(tmp_path: Path) -> None:
+def test_s30_the_spool_keeps_it_and_its_time(tmp_path: Path) -> None:
     """(S-30)"""
-    asked = enveloped(MailParameters(hold_for=600, by=By(5, "N"), require_tls=True))
-    assert asked.release_at is not None
-    spool = SqliteSpool.open(tmp_path / "spool.db", shard=0)
-    message = SpooledMessage(
-        id=spool.new_id(NOW),
-        envelope=asked,
-        body=b"Subject: x\r\n\r\nx\r\n",
-        received_at=NOW,
-        expires_at=NOW + 1000,
-        trace=Trace(peer="192.0.2.1", helo="c.example.org", protocol="ESMTPSA", user="a"),
-    )
-    (kept,) = await spool.commit(message, asked.release_at)
-    await spool.close()
-    again = SqliteSpool.open(tmp_path / "spool.db", shard=0)
-    read = await again.load(message.id)
-    assert read is not None
-    assert read.envelope == asked
-    assert kept.due_at == NOW + 600
-    assert await again.due(before=NOW + 599, limit=10) == ()
-    assert [one.id for one in await again.due(before=NOW + 601, limit=10)] == [kept.id]
-    await again.close()
+
+    async def go() -> None:
+        asked = enveloped(MailParameters(hold_for=600, by=By(5, "N"), require_tls=True))
+        assert asked.release_at is not None
+        spool = SqliteSpool.open(tmp_path / "spool.db", shard=0)
+        message = SpooledMessage(
+            id=spool.new_id(NOW),
+            envelope=asked,
+            body=b"Subject: x\r\n\r\nx\r\n",
+            received_at=NOW,
+            expires_at=NOW + 1000,
+            trace=Trace(peer="192.0.2.1", helo="c.example.org", protocol="ESMTPSA", user="a"),
+        )
+        (kept,) = await spool.commit(message, asked.release_at)
+        await spool.close()
+        again = SqliteSpool.open(tmp_path / "spool.db", shard=0)
+        read = await again.load(message.id)
+        assert read is not None
+        assert read.envelope == asked
+        assert kept.due_at == NOW + 600
+        assert await again.due(before=NOW + 599, limit=10) == ()
+        assert [one.id for one in await again.due(before=NOW + 601, limit=10)] == [kept.id]
+        await again.close()
+
+    asyncio.run(go())

@@ -126,4 +126,5 @@ def schedule_limits(config: Config) -> ScheduleLimits:
         per_domain=shaping.connections_to_one_site(config),
         total=delivery.connections,
         recipients_per_item=delivery.recipients_per_message,
+        bulk_share=config.queueing.bulk_share,
     )

@@ -1,20 +1,23 @@
 """What is due, and whose turn it is: a bounded window over the spool's recipients. Pure: time is handed in.
 
-Recipients of one message in one domain make one work item. Domains take turns; each has a limit of items under way,
-and so have all together. What finds no room stays in the spool, where it is safe, and `wants_refill` says when reading
-it again brings something. All times are monotonic seconds.
+Recipients of one message in one domain make one work item. Urgent mail goes before other mail and that before bulk,
+each with a share, so that none waits for ever; within a level, streams (whose mail it is) take turns, and a stream's
+domains do. Each domain has a limit of items under way, and so have all together; of both, and of the window, bulk
+leaves a part to other mail (docs/decisions/0023-whose-turn-it-is.md).
 
-A recipient held here (waiting, ready or under way) is never taken twice; one that was settled while a refill was
-reading the spool is not taken back from what that had read before. Used by deliver/worker.py alone.
+What finds no room stays in the spool, where it is safe, and `wants_refill` says when reading it again brings something.
+All times are monotonic seconds. A recipient held here (waiting, ready or under way) is never taken twice; one that was
+settled while a refill was reading the spool is not taken back from what that had read before. Used by deliver/worker.py
+alone.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from postroad.deliver.turns import Bunch, Lane, Turns, level_of, of_others
 from postroad.store.spool import Queued
 
 
@@ -29,6 +32,15 @@ class ScheduleLimits:
     total: int = 500
     """Work items under way in all."""
     recipients_per_item: int = 100
+    bulk_share: float = 0.2
+    """The share of work items that bulk gets while other mail waits."""
+    reserved_share: float = 0.25
+    """The share of the window that neither bulk nor a stream that holds much of it may take."""
+
+    @property
+    def reserved(self) -> int:
+        """Recipients that the window keeps room for."""
+        return int(self.capacity * self.reserved_share)
 
 
 _Choice = Callable[[Queued], bool]
@@ -41,19 +53,8 @@ class WorkItem:
     domain: str
     message_id: int
     queued: Sequence[Queued]
+    level: int = 1
     is_attempted: bool = False
-
-
-class _Lane:
-    """The messages ready for one domain, oldest first, and the items under way there."""
-
-    __slots__ = ("domain", "in_flight", "in_turn", "ready")
-
-    def __init__(self, domain: str) -> None:
-        self.domain = domain
-        self.ready: dict[int, list[Queued]] = {}
-        self.in_flight = 0
-        self.in_turn = False
 
 
 class Schedule:
@@ -62,10 +63,12 @@ class Schedule:
     def __init__(self, limits: ScheduleLimits | None = None) -> None:
         self.limits = limits or ScheduleLimits()
         self.in_flight = 0
-        self._lanes: dict[str, _Lane] = {}
-        self._turns: deque[_Lane] = deque()
+        self._lanes: dict[str, Lane] = {}
+        self._turns = Turns()
         self._waiting: list[tuple[float, int, Queued]] = []
         self._held: set[int] = set()
+        self._by_stream: dict[str, int] = {}
+        """Recipients held of each stream, without bulk."""
         self._missed: float | None = 0.0
         """The earliest due time of what may be in the spool and is not held; at first all of it."""
         self._settled_meanwhile: set[int] | None = None
@@ -79,38 +82,63 @@ class Schedule:
         """Recipients held that are not due yet."""
         return len(self._waiting)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for anybody."""
+        return len(self._held) >= self.limits.capacity
+
+    @property
+    def is_full_for_bulk(self) -> bool:
+        """Whether only other mail has room."""
+        return self.limits.capacity - len(self._held) <= self.limits.reserved
+
     # Into the window ----------------------------------------------------------------------------------------------
 
     def add(self, queued: Queued, due: float, now: float) -> bool:
-        """Hold a recipient until it is due. False: there is no room, or it is held already."""
+        """Hold a recipient until it is due. False: there is no room for it, or it is held already."""
         held = self._held
         number = queued.id
         if number in held:
             return False
         limits = self.limits
-        if len(held) >= limits.capacity or (due > now and len(self._waiting) >= limits.capacity // 2):
+        if (due > now and len(self._waiting) >= limits.capacity // 2) or not self._has_room(queued):
             self.missed(due)
             return False
         held.add(number)
+        if queued.priority >= 0:
+            self._by_stream[queued.stream] = self._by_stream.get(queued.stream, 0) + 1
         if due > now:
             heapq.heappush(self._waiting, (due, number, queued))
             return True
         self._make_ready(queued)
         return True
 
+    def _has_room(self, queued: Queued) -> bool:
+        limits = self.limits
+        free = limits.capacity - len(self._held)
+        reserved = limits.reserved
+        if free > reserved:
+            return True
+        if free <= 0 or queued.priority < 0:
+            return False
+        # The last part is for what is urgent and for who has little here: what floods the window waits in the spool.
+        return queued.priority > 0 or self._by_stream.get(queued.stream, 0) < reserved // 8 + 1
+
     def _make_ready(self, queued: Queued) -> None:
         domain = queued.recipient.address.domain
         lane = self._lanes.get(domain)
         if lane is None:
-            lane = self._lanes[domain] = _Lane(domain)
-        together = lane.ready.get(queued.message_id)
+            lane = self._lanes[domain] = Lane(domain)
+        key = (level_of(queued.priority), queued.stream)
+        bunch = lane.bunches.get(key)
+        if bunch is None:
+            bunch = lane.bunches[key] = Bunch(lane, *key)
+            self._turns.append(bunch)
+        together = bunch.ready.get(queued.message_id)
         if together is None:
-            lane.ready[queued.message_id] = [queued]
+            bunch.ready[queued.message_id] = [queued]
         else:
             together.append(queued)
-        if not lane.in_turn and lane.in_flight < self.limits.per_domain:
-            lane.in_turn = True
-            self._turns.append(lane)
 
     def missed(self, due: float) -> None:
         """Something due then is in the spool and not held here."""
@@ -126,23 +154,34 @@ class Schedule:
         if self._waiting and self._waiting[0][0] <= now:
             self._ripen(now)
         limits = self.limits
-        if not self._turns or self.in_flight >= limits.total:
+        if self.in_flight >= limits.total:
             return None
-        lane = self._turns.popleft()
-        message_id = next(iter(lane.ready))
-        together = lane.ready[message_id]
-        if len(together) > limits.recipients_per_item:
-            lane.ready[message_id] = together[limits.recipients_per_item :]
-            together = together[: limits.recipients_per_item]
+        bulk_total, bulk_per_domain = of_others(limits.total), of_others(limits.per_domain)
+        while True:
+            bunch = self._turns.next(limits.bulk_share, may_bulk=self._turns.bulk_in_flight < bulk_total)
+            if bunch is None:
+                return None
+            if bunch.lane.room(bunch.level, limits.per_domain, bulk_per_domain) > 0:
+                return self._begin(bunch)
+            bunch.lane.park(bunch)
+
+    def _begin(self, bunch: Bunch) -> WorkItem:
+        lane, most = bunch.lane, self.limits.recipients_per_item
+        message_id = next(iter(bunch.ready))
+        together = bunch.ready[message_id]
+        if len(together) > most:
+            bunch.ready[message_id] = together[most:]
+            together = together[:most]
         else:
-            del lane.ready[message_id]
-        lane.in_flight += 1
+            del bunch.ready[message_id]
+        if bunch.ready:
+            self._turns.append(bunch)
+        else:
+            del lane.bunches[bunch.level, bunch.stream]
+        lane.began(bunch.level)
+        self._turns.began(bunch.level)
         self.in_flight += 1
-        if lane.ready and lane.in_flight < limits.per_domain:
-            self._turns.append(lane)
-        else:
-            lane.in_turn = False
-        return WorkItem(lane.domain, message_id, together)
+        return WorkItem(lane.domain, message_id, together, bunch.level)
 
     def _ripen(self, now: float) -> None:
         waiting = self._waiting
@@ -155,22 +194,34 @@ class Schedule:
             return
         item.is_attempted = True
         lane = self._lanes[item.domain]
-        lane.in_flight -= 1
-        if lane.ready:
-            if not lane.in_turn:
-                lane.in_turn = True
-                self._turns.append(lane)
-        elif not lane.in_flight:
+        lane.ended(item.level)
+        limits = self.limits
+        for bunch in lane.unpark(limits.per_domain, of_others(limits.per_domain)):
+            self._turns.append(bunch)
+        if not lane.bunches and not lane.in_flight:
             del self._lanes[item.domain]
 
     def done(self, item: WorkItem) -> None:
         """Its recipients are settled (or deferred: then `add` them anew)."""
         self.attempted(item)
         self.in_flight -= 1
+        self._turns.ended(item.level)
         for queued in item.queued:
-            self._held.discard(queued.id)
+            self._let_out(queued)
             if self._settled_meanwhile is not None:
                 self._settled_meanwhile.add(queued.id)
+
+    def _let_out(self, queued: Queued) -> None:
+        if queued.id not in self._held:
+            return
+        self._held.discard(queued.id)
+        if queued.priority < 0:
+            return
+        left = self._by_stream.get(queued.stream, 0) - 1
+        if left > 0:
+            self._by_stream[queued.stream] = left
+        else:
+            self._by_stream.pop(queued.stream, None)
 
     # What operators do --------------------------------------------------------------------------------------------
 
@@ -195,21 +246,17 @@ class Schedule:
         return count
 
     def _let_go(self, chosen: _Choice) -> int:
-        gone = [queued.id for _, _, queued in self._waiting if chosen(queued)]
+        gone = [queued for _, _, queued in self._waiting if chosen(queued)]
         if gone:
             self._waiting = [entry for entry in self._waiting if not chosen(entry[2])]
             heapq.heapify(self._waiting)
         for lane in list(self._lanes.values()):
-            for message_id, together in list(lane.ready.items()):
-                if chosen(together[0]):
-                    gone += [queued.id for queued in together]
-                    del lane.ready[message_id]
-            if not lane.ready and not lane.in_flight:
+            gone += lane.let_go(chosen)
+            if not lane.bunches and not lane.in_flight:
                 del self._lanes[lane.domain]
-        for lane in self._turns:
-            lane.in_turn = bool(lane.ready)
-        self._turns = deque(lane for lane in self._turns if lane.ready)
-        self._held.difference_update(gone)
+        self._turns.start_anew(bunch for lane in self._lanes.values() for bunch in lane.bunches.values())
+        for queued in gone:
+            self._let_out(queued)
         return len(gone)
 
     # The rest of the spool ----------------------------------------------------------------------------------------
@@ -226,12 +273,12 @@ class Schedule:
         self._settled_meanwhile = set()
 
     def take(self, found: Iterable[tuple[Queued, float]], now: float) -> bool:
-        """Add what a refill read, each with its due time. False: there is no room for more that is due."""
+        """Add what a refill read, each with its due time. False: there is no room for more, whoever's it is."""
         settled: Collection[int] = self._settled_meanwhile or ()
         for queued, due in found:
             if queued.id not in settled and queued.id not in self._held:
                 self.add(queued, due, now)
-        return self._missed is None
+        return not self.is_full and len(self._waiting) < self.limits.capacity // 2
 
     def end_refill(self) -> None:
         """The refill has read as far as it will."""

@@ -23,6 +23,9 @@ from postroad.message.envelope import format_queue_id
 from postroad.store.spool import Deferred, GivenBack, Queued, Spool, SpoolClosed, SpooledMessage, SpoolError
 
 _END_OF_TIME = 1e18
+_BEFORE_BULK, _BULK = (0, 9), (-9, -1)
+REFILL_WINDOWS = 4
+"""How many windows of recipients a refill reads at most, for each: of a flood it takes only what has room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,26 +204,32 @@ class Deliverer:
             self._has_orders = False
 
     async def _refill(self) -> None:
-        schedule, limit = self._schedule, self._settings.refill_page
+        schedule = self._schedule
         schedule.begin_refill()
         try:
-            after: tuple[float, int] | None = None
-            while True:
-                page = await self._spool.due(before=_END_OF_TIME, limit=limit, after=after)
-                now, wall = self._clock.monotonic(), self._clock.wall()
-                has_room = schedule.take(((one, now + self._wait(one, wall)) for one in page), now)
-                if len(page) < limit:
-                    break
-                after = (page[-1].due_at, page[-1].id)
-                if not has_room or len(schedule) >= schedule.limits.capacity:
-                    schedule.missed(now + self._wait(page[-1], wall))
-                    break
-                self._pump()
+            for priorities in _BEFORE_BULK, _BULK:
+                await self._read_spool(priorities)
         except SpoolError as error:
             schedule.missed(self._clock.monotonic() + self._settings.refill_retry_s)
             self._emit("spool.failed", error=str(error))
         finally:
             schedule.end_refill()
+
+    async def _read_spool(self, priorities: tuple[int, int]) -> None:
+        """Fill the window with what has those priorities. What its stream has no room for is read over, so far."""
+        schedule, limit = self._schedule, self._settings.refill_page
+        after: tuple[float, int] | None = None
+        for _ in range(REFILL_WINDOWS * (schedule.limits.capacity // limit + 1)):
+            page = await self._spool.due(before=_END_OF_TIME, limit=limit, after=after, priorities=priorities)
+            now, wall = self._clock.monotonic(), self._clock.wall()
+            has_room = schedule.take(((one, now + self._wait(one, wall)) for one in page), now)
+            if len(page) < limit:
+                return
+            after = (page[-1].due_at, page[-1].id)
+            if not has_room or (priorities == _BULK and schedule.is_full_for_bulk):
+                break
+            self._pump()
+        schedule.missed(now + self._wait(page[-1], wall))
 
     # One work item ------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from postroad.store.queue_ids import QueueIds
 from postroad.store.spool import (
+    ALL_PRIORITIES,
     Attempt,
     Deferred,
     GivenBack,
@@ -93,13 +94,20 @@ class MemorySpool:
         )
 
     def due(
-        self, *, before: float, limit: int, after: tuple[float, int] | None = None
+        self,
+        *,
+        before: float,
+        limit: int,
+        after: tuple[float, int] | None = None,
+        priorities: tuple[int, int] = ALL_PRIORITIES,
     ) -> asyncio.Future[tuple[Queued, ...]]:
         def find() -> tuple[Queued, ...]:
             found = [
                 one
                 for one in self._queued.values()
-                if one.due_at < before and (after is None or (one.due_at, one.id) > after)
+                if one.due_at < before
+                and (after is None or (one.due_at, one.id) > after)
+                and priorities[0] <= one.priority <= priorities[1]
             ]
             return tuple(sorted(found, key=lambda one: (one.due_at, one.id))[:limit])
 

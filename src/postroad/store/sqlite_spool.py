@@ -13,22 +13,31 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections import Counter, OrderedDict
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from postroad.store.body_cache import ROW_BYTES, BodyCache
 from postroad.store.giving_back import given_back, sweep
 from postroad.store.queue_ids import QueueIds, floor_beyond
-from postroad.store.spool import Deferred, GivenBack, Queued, Settled, SpooledMessage, SpoolError, as_queued
+from postroad.store.spool import (
+    ALL_PRIORITIES,
+    Deferred,
+    GivenBack,
+    Queued,
+    Settled,
+    SpooledMessage,
+    SpoolError,
+    as_queued,
+)
 from postroad.store.spool_amend import amend, held_for
+from postroad.store.spool_due import read_due
 from postroad.store.spool_rows import (
     INSERT_MESSAGES,
     INSERT_RECIPIENTS,
-    RECIPIENT_COLUMNS,
     Row,
     defer,
     message_row,
-    queued_from,
     read_message,
     read_recipients,
     recipient_row,
@@ -47,8 +56,6 @@ if TYPE_CHECKING:
     from postroad.message.envelope import Recipient
 
 SCHEMA = "spool"
-_ROW_BYTES = 512
-"""What a message costs in memory and in a batch besides its body, roughly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +77,7 @@ class _SpoolOperation(Operation[Any]):
 
     __slots__ = ("call", "counts", "deferred", "done", "emptied", "floor", "gone", "messages", "recipients")
 
-    def __init__(self, future: asyncio.Future[Any], size: int = _ROW_BYTES) -> None:
+    def __init__(self, future: asyncio.Future[Any], size: int = ROW_BYTES) -> None:
         super().__init__(future, size)
         self.messages: Sequence[Row] = ()
         self.recipients: Sequence[Row] = ()
@@ -88,61 +95,6 @@ class _SpoolOperation(Operation[Any]):
     def completed(self) -> None:
         if self.done is not None:
             self.done()
-
-
-class _Cached:
-    __slots__ = ("left", "message", "size")
-
-    def __init__(self, message: SpooledMessage, left: dict[int, Recipient]) -> None:
-        self.message = message
-        self.left = left
-        self.size = len(message.body) + _ROW_BYTES
-
-
-class BodyCache:
-    """Messages by id with their unsettled recipients, the least recently used ones dropped beyond `limit` bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._entries: OrderedDict[int, _Cached] = OrderedDict()
-        self.size_bytes = 0
-
-    def put(self, message: SpooledMessage, left: dict[int, Recipient]) -> None:
-        entry = _Cached(message, left)
-        if entry.size > self._limit:
-            return
-        self.drop(message.id)
-        self._entries[message.id] = entry
-        self.size_bytes += entry.size
-        while self.size_bytes > self._limit:
-            self.size_bytes -= self._entries.popitem(last=False)[1].size
-
-    def get(self, message_id: int) -> SpooledMessage | None:
-        entry = self._entries.get(message_id)
-        if entry is None:
-            return None
-        self._entries.move_to_end(message_id)
-        message = entry.message
-        if len(entry.left) != len(message.envelope.recipients):
-            message = replace(message, envelope=replace(message.envelope, recipients=tuple(entry.left.values())))
-            entry.message = message
-        return message
-
-    def settled(self, queued: Queued) -> None:
-        entry = self._entries.get(queued.message_id)
-        if entry is not None:
-            entry.left.pop(queued.id, None)
-            if not entry.left:
-                self.drop(queued.message_id)
-
-    def drop(self, message_id: int) -> None:
-        entry = self._entries.pop(message_id, None)
-        if entry is not None:
-            self.size_bytes -= entry.size
-
-    def clear(self) -> None:
-        self._entries.clear()
-        self.size_bytes = 0
 
 
 class SqliteSpool:
@@ -190,14 +142,14 @@ class SqliteSpool:
         return self._ids.next(wall)
 
     def commit(self, message: SpooledMessage, due_at: float) -> asyncio.Future[tuple[Queued, ...]]:
-        operation = _SpoolOperation(asyncio.get_running_loop().create_future(), len(message.body) + _ROW_BYTES)
+        operation = _SpoolOperation(asyncio.get_running_loop().create_future(), len(message.body) + ROW_BYTES)
         self._add(operation, ((message, due_at),))
         return operation.future
 
     def settle(
         self, outcomes: Sequence[Settled | Deferred], bounces: Sequence[tuple[SpooledMessage, float]] = ()
     ) -> asyncio.Future[tuple[Queued, ...]]:
-        size = _ROW_BYTES * len(outcomes) + sum(len(message.body) for message, _ in bounces)
+        size = ROW_BYTES * len(outcomes) + sum(len(message.body) for message, _ in bounces)
         operation = _SpoolOperation(asyncio.get_running_loop().create_future(), size)
         settled = [outcome.queued for outcome in outcomes if isinstance(outcome, Settled)]
         operation.deferred = [outcome for outcome in outcomes if isinstance(outcome, Deferred)]
@@ -210,10 +162,15 @@ class SqliteSpool:
         return operation.future
 
     def due(
-        self, *, before: float, limit: int, after: tuple[float, int] | None = None
+        self,
+        *,
+        before: float,
+        limit: int,
+        after: tuple[float, int] | None = None,
+        priorities: tuple[int, int] = ALL_PRIORITIES,
     ) -> asyncio.Future[tuple[Queued, ...]]:
         known = frozenset(self._unreadable)
-        asked = self._reader.ask(lambda connection: _read_due(connection, (before, limit, after), known))
+        asked = self._reader.ask(lambda connection: read_due(connection, (before, limit, after, priorities), known))
 
         def finish(found: list[Queued]) -> tuple[Queued, ...]:
             # A message set aside a moment ago may not be marked in the database yet, or be beyond marking.
@@ -302,7 +259,7 @@ class SqliteSpool:
                 operation.future.set_exception(SpoolError(f"message {message.id} has no recipient: nothing was kept"))
                 return
             queued += as_queued(message, due_at, number)
-            origin = "generated" if message.trace.protocol == "bounce" else "accepted"
+            origin = "accepted" if message.trace.peer else "generated"
             operation.counts[origin] = operation.counts.get(origin, 0) + len(message.envelope.recipients)
             number += len(message.envelope.recipients)
             operation.floor = max(operation.floor, message.id)
@@ -460,41 +417,3 @@ def _read_whole(
         if not is_row_fault(error):
             raise
         return [], [(0, message_id, str(error))]
-
-
-def _read_due(
-    connection: sqlite3.Connection, page: tuple[float, int, tuple[float, int] | None], known: frozenset[int]
-) -> tuple[list[Queued], list[tuple[int, int, str]]]:
-    before, limit, after = page
-    where = "WHERE due_at < ? AND (due_at, id) > (?, ?) ORDER BY due_at, id LIMIT ?"
-    parameters = (before, *(after or (-9e999, 0)), limit)
-    try:
-        rows = connection.execute(f"SELECT {RECIPIENT_COLUMNS} FROM recipient {where}", parameters).fetchall()  # noqa: S608
-        return [queued_from(row) for row in rows], []
-    except Exception as error:
-        if not is_row_fault(error):
-            raise
-    found: list[Queued] = []
-    damaged: list[tuple[int, int, str]] = []
-    for (number,) in connection.execute(f"SELECT id FROM recipient {where}", parameters).fetchall():  # noqa: S608
-        if number in known:
-            continue
-        try:
-            row = connection.execute(f"SELECT {RECIPIENT_COLUMNS} FROM recipient WHERE id = ?", (number,)).fetchone()  # noqa: S608
-            found.append(queued_from(row))
-        except Exception as error:
-            if not is_row_fault(error):
-                raise
-            damaged.append((number, _message_of(connection, number), str(error)))
-    return found, damaged
-
-
-def _message_of(connection: sqlite3.Connection, recipient_id: int) -> int:
-    """The message of an unreadable recipient, from the index; 0 where that is damaged too."""
-    try:
-        row = connection.execute(
-            "SELECT message_id FROM recipient INDEXED BY recipient_message WHERE +id = ?", (recipient_id,)
-        ).fetchone()
-    except sqlite3.DatabaseError:
-        return 0
-    return 0 if row is None or not isinstance(row[0], int) else row[0]
