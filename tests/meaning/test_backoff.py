@@ -89,3 +89,20 @@ def test_hints_are_read(text: str, seconds: float | None) -> None:
 def test_any_text_may_be_asked_for_a_hint(text: str) -> None:
     found = retry_hint(text)
     assert found is None or 0 < found <= MAX_HINT_S
+
+
+def test_c10_what_the_host_meant_decides_the_first_interval() -> None:
+    """(C-10) A full mailbox is tried rarely, a greylisting host soon; none more often than all on average."""
+    kinds = RetrySchedule(first_of={"mailbox_full": 7200.0, "greylisted": 200.0})
+    assert kinds.interval(1, "mailbox_full") == 7200.0
+    assert kinds.interval(1, "greylisted") == 200.0
+    assert kinds.interval(1, "host_unreachable") == kinds.interval(1) == 300.0
+    for kind in ("mailbox_full", "greylisted", ""):
+        assert sum(kinds.interval(number, kind) for number in range(1, 11)) / 10 >= 1800.0
+        assert max(kinds.interval(number, kind) for number in range(1, 100)) == kinds.ceiling_s
+
+
+def test_c10_a_hint_is_honoured_whatever_the_kind() -> None:
+    schedule = RetrySchedule(first_of={"greylisted": 100.0}, jitter=0.0)
+    assert next_attempt(1, schedule=schedule, rng=random.Random(1), hint_s=60.0, kind="greylisted") == 65.0
+    assert next_attempt(2, schedule=schedule, rng=random.Random(1), kind="greylisted") == 200.0

@@ -15,6 +15,7 @@ from postroad.config.judge import is_domain
 from postroad.deliver.schedule import ScheduleLimits
 from postroad.deliver.settle import SettlePolicy
 from postroad.meaning.backoff import RetrySchedule
+from postroad.meaning.rule import Kind
 from postroad.message.tls_report import TlsSession
 from postroad.net.endpoint import Credentials, Egress, PhaseTimeouts, TlsMode
 from postroad.net.resolver import DnsResolver, Resolver
@@ -106,6 +107,11 @@ def retry_schedule(config: Config) -> RetrySchedule:
         ceiling_s=delivery.retry_ceiling_s,
         lifetime_s=delivery.lifetime_s,
         jitter=delivery.retry_jitter,
+        first_of={
+            Kind.GREYLISTED: config.queueing.greylisted_retry_s,
+            Kind.MAILBOX_FULL: config.queueing.mailbox_full_retry_s,
+            Kind.RATE_LIMITED: config.queueing.rate_limited_retry_s,
+        },
     )
 
 

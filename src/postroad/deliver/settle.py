@@ -109,7 +109,8 @@ def _verdict(
     schedule = policy.schedule
     attempts = queued.attempts + 1
     if (outcome.meaning.retry or is_odd(outcome)) and not _is_over(message, attempts, schedule, now):
-        wait = next_attempt(attempts, schedule=schedule, rng=rng, hint_s=outcome.meaning.retry_after_s)
+        meaning = outcome.meaning
+        wait = next_attempt(attempts, schedule=schedule, rng=rng, hint_s=meaning.retry_after_s, kind=meaning.kind)
         by = message.envelope.deliver_by
         left = (by.deadline if by is not None and now < by.deadline < message.expires_at else message.expires_at) - now
         if 0 < left < wait:

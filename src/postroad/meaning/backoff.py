@@ -8,7 +8,8 @@ message the intervals average far above the half hour the RFC asks for. What a g
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 MAX_HINT_S = 6 * 3600.0
@@ -42,11 +43,14 @@ class RetrySchedule:
     ceiling_s: float = 4 * 3600.0
     lifetime_s: float = 5 * 86_400.0
     jitter: float = 0.2
+    first_of: Mapping[str, float] = field(default_factory=dict)
+    """Other first intervals, by what the host meant (`meaning.rule.Kind`)."""
 
-    def interval(self, attempts: int) -> float:
+    def interval(self, attempts: int, kind: str = "") -> float:
         """Seconds after the attempt of that number (the first is 1), before chance has its say."""
         # Beyond 64 doublings any ceiling is long reached; the power must not overflow.
-        return min(self.ceiling_s, self.first_s * self.factor ** min(max(attempts, 1) - 1, 64))
+        first_s = self.first_of.get(kind, self.first_s)
+        return min(self.ceiling_s, first_s * self.factor ** min(max(attempts, 1) - 1, 64))
 
     def attempts_within_lifetime(self) -> int:
         """How many attempts the lifetime holds when all goes by the schedule; the first is made at once."""
@@ -61,12 +65,18 @@ DEFAULT_SCHEDULE = RetrySchedule()
 
 
 def next_attempt(
-    attempts: int, *, schedule: RetrySchedule = DEFAULT_SCHEDULE, rng: Chance, hint_s: float | None = None
+    attempts: int,
+    *,
+    schedule: RetrySchedule = DEFAULT_SCHEDULE,
+    rng: Chance,
+    hint_s: float | None = None,
+    kind: str = "",
 ) -> float:
     """Seconds to wait after `attempts` attempts (the one just made included).
 
-    `hint_s`: what the host asked for; the wait is never shorter, and not longer without need."""
-    interval = schedule.interval(attempts)
+    `hint_s`: what the host asked for; the wait is never shorter, and not longer without need.
+    `kind`: what it meant (`meaning.rule.Kind`)."""
+    interval = schedule.interval(attempts, kind)
     if hint_s is not None and 0 < hint_s <= MAX_HINT_S:
         wanted = hint_s + HINT_MARGIN_S
         # Early in its life a message waits what was asked for; later its own longer interval is kept.
