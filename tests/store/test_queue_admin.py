@@ -102,7 +102,7 @@ def test_the_balance_holds_whatever_became_of_recipients(tmp_path: Path) -> None
         first = message(spool.new_id(WALL), "a@x.test", "b@x.test", "c@x.test", "d@x.test", "e@x.test")
         a, b, c, d, _ = await spool.commit(first, WALL)
         bounce = message(spool.new_id(WALL), "ann@x.test", sender=NULL)
-        bounce = replace(bounce, trace=replace(bounce.trace, protocol="bounce"))
+        bounce = replace(bounce, trace=replace(bounce.trace, peer="", protocol="report"))
         await spool.settle([Settled(queued=a), Settled(queued=b, fate="bounced")], [(bounce, WALL)])
         await spool.settle([Settled(queued=a), Settled(queued=c, fate="discarded")])
         with QueueAdmin(tmp_path) as admin:

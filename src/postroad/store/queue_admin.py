@@ -138,7 +138,8 @@ _LIST = """
     ORDER BY m.id LIMIT :limit
 """
 _FIND = """
-    SELECT r.id, r.message_id, r.local, r.domain FROM message m JOIN recipient r ON r.message_id = m.id
+    SELECT r.id, r.message_id, CAST(r.local AS BLOB), CAST(r.domain AS BLOB)
+    FROM message m JOIN recipient r ON r.message_id = m.id
     WHERE {of_message} AND {of_recipient} AND r.id > :from_row ORDER BY r.id LIMIT :rows
 """
 _GROUPS = {
@@ -216,11 +217,11 @@ class QueueAdmin:
         for _, path, connection in self._shards:
             with _explained(path):
                 rows = connection.execute(
-                    "SELECT message_id, local, domain FROM recipient"
+                    "SELECT message_id, CAST(local AS BLOB), CAST(domain AS BLOB) FROM recipient"
                     " WHERE message_id IN (SELECT value FROM json_each(?))",
                     (json.dumps(list(ids)),),
                 )
-                found |= {(number, str(Address(local, domain))) for number, local, domain in rows}
+                found |= {(number, _address(local, domain)) for number, local, domain in rows}
         return found
 
     def size(self, selection: Selection) -> tuple[int, int]:
@@ -394,7 +395,7 @@ class QueueAdmin:
                 if changed:
                     touched |= messages
                     if self._on_change is not None:
-                        self._on_change([(row[1], str(Address(row[2], row[3]))) for row in page])
+                        self._on_change([(row[1], _address(row[2], row[3])) for row in page])
                 if len(page) < ROWS_TOGETHER:
                     break
                 from_row = page[-1][0]
@@ -422,6 +423,11 @@ def _entry(shard: int, row: tuple[Any, ...]) -> QueueEntry:
         meaning=meaning or "",
         is_given_back=bool(is_given_back),
     )
+
+
+def _address(local: bytes, domain: bytes) -> str:
+    """An address as it is shown, also where its row is damaged."""
+    return str(Address(local.decode("utf-8", "backslashreplace"), domain.decode("utf-8", "backslashreplace")))
 
 
 def _group(row: tuple[Any, ...]) -> QueueGroup:
