@@ -318,7 +318,8 @@ class Deliverer:
 
     async def _give_back_one(self, message: SpooledMessage, orders: Sequence[GivenBack]) -> None:
         now = self._clock.wall()
-        queued = [one.queued for one in orders]
+        # It is no attempt, and not counted as one.
+        queued = [replace(one.queued, attempts=one.queued.attempts - 1) for one in orders]
         outcomes = {one.queued.id: given_back(one.words) for one in orders}
         try:
             judgement = judge(message, queued, outcomes, policy=self.policy, now=now, rng=self._rng)
