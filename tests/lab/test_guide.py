@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.lab.catalogue import NAMES
+from postroad.lab.catalogue import EVERY
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "lab.md").read_text()
 
@@ -15,7 +15,7 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "lab.md").read_text()
 def test_the_table_names_every_personality() -> None:
     rows = re.findall(r"^\| ([a-z_, ]+) \|", GUIDE, re.MULTILINE)
     named = [name for row in rows[1:] for name in row.split(", ")]
-    assert sorted(named) == sorted(NAMES)
+    assert sorted(named) == sorted(EVERY)
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

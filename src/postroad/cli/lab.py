@@ -17,7 +17,7 @@ import click
 
 from postroad.cli.settings import fail
 from postroad.lab.build import build_world
-from postroad.lab.catalogue import NAMES, Pace
+from postroad.lab.catalogue import EVERY, NAMES, Pace
 from postroad.lab.dns import LabError
 from postroad.lab.host import Latency
 from postroad.lab.log import LabLog, Politeness
@@ -37,10 +37,10 @@ _YEARS = range(2016, 2026)
 
 def _personalities(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:
     names = NAMES if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
-    strange = sorted(set(names) - set(NAMES))
+    strange = sorted(set(names) - set(EVERY))
     if strange or not names:
         raise click.BadParameter(
-            f"no personality is called {', '.join(strange) or 'nothing'}; there are {', '.join(NAMES)}"
+            f"no personality is called {', '.join(strange) or 'nothing'}; there are {', '.join(EVERY)}"
         )
     return names
 
@@ -69,7 +69,10 @@ def _personalities(_context: click.Context, _option: click.Parameter, value: str
     help="Factor on the waits of slow hosts: 1 is as slow as in the world.",
 )
 @click.option(
-    "--personalities", metavar="NAME,...", callback=_personalities, help="Hold these alone; all of them by default."
+    "--personalities",
+    metavar="NAME,...",
+    callback=_personalities,
+    help="Hold these alone; by default all but those at DATA.",
 )
 @click.option(
     "--list",

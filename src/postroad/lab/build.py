@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from postroad.lab.catalogue import CATALOGUE, DOWN, FAULTS, NAMES, SHAPES
+from postroad.lab.catalogue import CATALOGUE, DOWN, EVERY, FAULTS, SHAPES
 from postroad.lab.names import BAD, domain_name, local_part, mistyped
 from postroad.lab.personality import Options, Standing
 from postroad.lab.truth import UNDELIVERABLE, Kind, Need, Truth
@@ -32,10 +32,10 @@ def build_world(seed: int, settings: WorldSettings | None = None, /, **changes: 
     settings = replace(settings or WorldSettings(), **changes)
     if not 1 <= settings.addresses <= MAX_ADDRESSES:
         raise ValueError(f"a world has 1 to {MAX_ADDRESSES:,} addresses, not {settings.addresses}")
-    strange = sorted(set(settings.personalities) - set(NAMES))
+    strange = sorted(set(settings.personalities) - set(EVERY))
     if strange or not settings.personalities:
         raise ValueError(
-            f"no personality of the lab: {', '.join(strange) or 'none given'}; they are {', '.join(NAMES)}"
+            f"no personality of the lab: {', '.join(strange) or 'none given'}; they are {', '.join(EVERY)}"
         )
     return _Builder(seed, settings).build()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from postroad.lab.at_data import Busy, CutsData, RefusesData
 from postroad.lab.delaying import (
     FewConnections,
     Greylisting,
@@ -111,8 +112,19 @@ CATALOGUE: Mapping[str, Entry] = {
         is_decidable=_nobody,
     ),
     "mute": Entry(Mute, draw=_one_of("at", 0, 1, 2), is_decidable=_nobody),
+    "refuses_data": Entry(RefusesData, weight=2.0, draw=_one_of("how", 0, 1, 2, 3)),
+    "cuts_data": Entry(CutsData, weight=2.0, draw=_one_of("how", 0, 1, 2)),
+    "busy": Entry(
+        Busy,
+        weight=2.0,
+        needs=frozenset({Need.TIME}),
+        draw=lambda chance, pace: {"at": chance.randint(0, 2), "every": chance.randint(2, 5)},
+    ),
 }
 """Of hosts that answer."""
+
+AT_DATA = ("refuses_data", "cuts_data", "busy")
+"""Of hosts whose trouble shows in delivery: they are in a world where it is asked for."""
 
 DOWN = ("refused", "unanswered")
 """Of hosts that are not there: the connection is refused, or never answered."""
@@ -124,7 +136,10 @@ SHAPES = ("catch_all", "bounces_later", "backup", "not_served", "no_mx", "alias"
 """Of domains that an honest host serves: takes everyone, bounces afterwards, has a first MX that is down, belongs to
 somebody else, has address records alone, is an alias."""
 
-NAMES = (*CATALOGUE, *DOWN, *FAULTS, *SHAPES)
+NAMES = (*(name for name in CATALOGUE if name not in AT_DATA), *DOWN, *FAULTS, *SHAPES)
+"""All that a world for verification holds."""
+
+EVERY = (*NAMES, *AT_DATA)
 """All that a world may hold."""
 
 

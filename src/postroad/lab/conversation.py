@@ -1,13 +1,14 @@
 """One SMTP session of a lab host over bytes: commands in, actions of its personality out. No sockets, no clock.
 
 Keeps the order of commands as any server does (RFC 5321 §4.1.4), so that personalities need not; what they decide is
-carried out by host. Takes DATA, and of the message only its length. Used by host.
+carried out by host. Of a message it hands on its length and header. Used by host.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from postroad.lab.letter import Letter, header_of
 from postroad.lab.personality import Action, Personality, Talk, Then, answer
 from postroad.smtp.address import NullPath
 from postroad.smtp.command import (
@@ -41,6 +42,8 @@ class Turn:
     verb: str
     argument: str
     action: Action
+    letter: Letter | None = None
+    """The message that has come."""
 
 
 class Conversation:
@@ -132,7 +135,9 @@ class Conversation:
                     return self._say("order")
                 talk.asked += 1
                 action = personality.rcpt(talk, now, forward_path)
-                talk.recipients += action.code == 250
+                if action.code == 250:
+                    talk.recipients += 1
+                    talk.taking.append(str(forward_path))
             case Data():
                 if not talk.recipients:
                     return self._say("order")
@@ -148,15 +153,26 @@ class Conversation:
             return None
         self._body = None
         if isinstance(body, BodyFault):
-            action, size = self._say("temporary"), 0
-        else:
-            action, size = self.personality.body(self.talk, now, len(body)), len(body)
+            self._reset()
+            return Turn(".", "0 octets", self._say("temporary"))
+        talk = self.talk
+        action = self.personality.body(talk, now, len(body))
+        letter = Letter(
+            sender=talk.sender or "",
+            recipients=tuple(talk.taking),
+            bouncing=tuple(talk.bouncing),
+            header=header_of(bytes(body)),
+            code=action.code,
+            is_kept=action.is_kept or action.code == 250,
+        )
         self._reset()
-        return Turn(".", f"{size} octets", action)
+        return Turn(".", f"{len(body)} octets", action, letter)
 
     def _reset(self) -> None:
         talk = self.talk
-        talk.sender, talk.recipients, talk.bouncing = None, 0, 0
+        talk.sender, talk.recipients = None, 0
+        talk.taking.clear()
+        talk.bouncing.clear()
 
     def _say(self, meaning: str) -> Action:
         return self.personality.say(meaning, self.talk)

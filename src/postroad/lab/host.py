@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from postroad.lab.conversation import Conversation, Turn
+from postroad.lab.letter import Letter
 from postroad.lab.log import Ending, Event, LabLog, What
 from postroad.lab.personality import Action, Then
 
@@ -46,7 +47,8 @@ class Place:
 
 
 class HostProtocol(asyncio.Protocol):
-    """Made for each connection. `converse` begins the conversation with a client of that address."""
+    """Made for each connection. `converse` begins the conversation with a client of that address. `give_back` gets
+    what the host of that name sends back to its sender."""
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class HostProtocol(asyncio.Protocol):
         latency: Latency,
         tls: ssl.SSLContext | None,
         on_end: Callable[[HostProtocol], None],
+        give_back: Callable[[str, Letter], None] | None = None,
     ) -> None:
         self._place = place
         self._converse = converse
@@ -63,6 +66,7 @@ class HostProtocol(asyncio.Protocol):
         self._latency = latency
         self._tls = tls
         self._on_end = on_end
+        self._give_back = give_back
         self._loop = asyncio.get_running_loop()
         self._session = log.new_session()
         self._peer = ""
@@ -149,8 +153,8 @@ class HostProtocol(asyncio.Protocol):
             self._note(What.COMMAND, verb=turn.verb, argument=turn.argument, code=turn.action.code)
             if turn.verb == "QUIT":
                 self._ending = Ending.QUIT
-            elif turn.verb == "." and self._talk.personality.bounces:
-                self._note_bounces()
+            elif turn.letter is not None and turn.letter.is_kept:
+                self._keep(turn.letter)
             wait = turn.action.delay_s
             wait += self._latency.seconds if self._latency.each_reply else self._left_of_latency(now, turn.action)
             if wait > 0:
@@ -302,11 +306,13 @@ class HostProtocol(asyncio.Protocol):
             )
         )
 
-    def _note_bounces(self) -> None:
-        assert self._talk is not None
-        for _ in range(self._talk.personality.bounces):
-            self._note(What.BOUNCE)
-        self._talk.personality.bounces = 0
+    def _keep(self, letter: Letter) -> None:
+        for recipient in letter.recipients:
+            self._note(What.TOOK, argument=recipient, code=letter.code, message_id=letter.message_id)
+        for recipient in letter.bouncing:
+            self._note(What.BOUNCE, argument=recipient, message_id=letter.message_id)
+        if letter.bouncing and self._give_back is not None:
+            self._give_back(self._place.host, letter)
 
     def stop(self) -> None:
         """The lab shuts down."""

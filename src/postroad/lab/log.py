@@ -30,7 +30,9 @@ class What(StrEnum):
     """QUIT has been answered: the connection no longer counts, however long its end takes."""
     CLOSE = "close"
     BOUNCE = "bounce"
-    """A message that was taken would now come back."""
+    """A message that was taken comes back: `argument` is the recipient."""
+    TOOK = "took"
+    """A message is kept for the recipient `argument`; `code` is what was said to its end, 0 for nothing."""
 
 
 class Ending(StrEnum):
@@ -60,13 +62,15 @@ class Event:
     argument: str = ""
     code: int = 0
     ending: str = ""
+    message_id: str = ""
+    """Of the message that was taken, or comes back."""
 
     def to_json(self) -> str:
         """The event as one line, what is empty left out."""
         return json.dumps({key: value for key, value in asdict(self).items() if value or key not in _OPTIONAL})
 
 
-_OPTIONAL = ("peer", "verb", "argument", "code", "ending")
+_OPTIONAL = ("peer", "verb", "argument", "code", "ending", "message_id")
 
 
 def read_events(lines: Iterable[str]) -> Iterator[Event]:

@@ -8,7 +8,7 @@ sessions. Times are the loop's seconds, handed in. Used by conversation.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import ClassVar
 
@@ -62,6 +62,8 @@ class Action:
     delay_s: float = 0.0
     then: Then = Then.GO_ON
     code: int = 0
+    is_kept: bool = False
+    """After a message: it was taken although no 250 is said."""
 
 
 def answer(said: Reply, then: Then = Then.GO_ON, delay_s: float = 0.0) -> Action:
@@ -87,8 +89,12 @@ class Talk:
     """None outside a transaction; "" is the null one."""
     recipients: int = 0
     """Accepted in this transaction."""
-    bouncing: int = 0
+    taking: list[str] = field(default_factory=list)
+    """Those recipients."""
+    bouncing: list[str] = field(default_factory=list)
     """Of those, taken only to be bounced."""
+    is_unlucky: bool = False
+    """Whether this session is one that its host has no time for."""
     asked: int = 0
     """RCPT commands in this session."""
 
@@ -102,8 +108,6 @@ class Personality:
         self.manner = manner
         self.directory = directory
         self.options: dict[str, float] = {"tls": 0, "pipelining": 1, "recipients": 100, **self.defaults, **options}
-        self.bounces = 0
-        """Messages that were taken and have bounced."""
 
     def say(self, meaning: str, talk: Talk, *, address: str = "", seconds: float = 0.0) -> Action:
         """The reply of that meaning in this host's words."""
@@ -148,7 +152,7 @@ class Personality:
         """The truth about a recipient."""
         standing = self.directory(address.local, address.domain)
         if standing is Standing.BOUNCES:
-            talk.bouncing += 1
+            talk.bouncing.append(str(address))
         return self.say(_MEANINGS[standing], talk, address=str(address))
 
     def data(self, talk: Talk, now: float) -> Action:
@@ -157,7 +161,6 @@ class Personality:
 
     def body(self, talk: Talk, now: float, octets: int) -> Action:
         """The message has come."""
-        self.bounces += talk.bouncing
         return self.say("taken", talk)
 
     def end(self, talk: Talk) -> None:

@@ -26,8 +26,10 @@ from postroad.lab.catalogue import CATALOGUE, play
 from postroad.lab.conversation import Conversation
 from postroad.lab.dns import DnsServer, LabError, ZoneResolver
 from postroad.lab.host import HostProtocol, Latency, Place
+from postroad.lab.letter import Letter
 from postroad.lab.log import LabLog
 from postroad.lab.personality import Talk
+from postroad.lab.returning import GiveBack
 from postroad.lab.simloop import SimulatedLoop
 from postroad.lab.wording import Manner
 from postroad.lab.world import HostSpec, World
@@ -51,6 +53,8 @@ class LabSettings:
     latency: Latency = field(default_factory=Latency)
     port: int = 0
     dns_port: int = 0
+    returns: tuple[str, int] | None = None
+    """Address and port of the mail host that gets bounces; None: what bounces is noted alone. On loopback only."""
     dns_latency_s: float = 0.0
     link_s: float = 0.0
     """One way, on every link of the simulated loop."""
@@ -59,10 +63,13 @@ class LabSettings:
 class Hosts:
     """The hosts of a world as protocols, with their memory of this run."""
 
-    def __init__(self, world: World, log: LabLog, latency: Latency) -> None:
+    def __init__(
+        self, world: World, log: LabLog, latency: Latency, give_back: Callable[[str, Letter], None] | None = None
+    ) -> None:
         self._world = world
         self._log = log
         self._latency = latency
+        self._give_back = give_back
         self._tls = _certificate()
         self._open: set[HostProtocol] = set()
         self._names: dict[str, str] = {}
@@ -77,7 +84,9 @@ class Hosts:
             return Conversation(personality, Talk(peer, self._name_of(peer)))
 
         def make() -> HostProtocol:
-            made = HostProtocol(place, converse, self._log, self._latency, self._tls, self._open.discard)
+            made = HostProtocol(
+                place, converse, self._log, self._latency, self._tls, self._open.discard, self._give_back
+            )
             self._open.add(made)
             return made
 
@@ -117,7 +126,10 @@ class Lab:
         self.port = self.settings.port or 25
         self.resolver = ""
         """ADDRESS:PORT of the DNS server."""
-        self._hosts = Hosts(world, self.log, self.settings.latency)
+        returns = self.settings.returns
+        self.given_back = None if returns is None else GiveBack(*returns)
+        take = None if self.given_back is None else self.given_back.take
+        self._hosts = Hosts(world, self.log, self.settings.latency, take)
         self._servers: list[asyncio.Server] = []
         self._sockets: list[socket.socket] = []
         self._dns = DnsServer(world.zone, port=self.settings.dns_port)
@@ -127,6 +139,8 @@ class Lab:
             await self._dns.start()
             self.resolver = self._dns.address
             await self._listen()
+            if self.given_back is not None:
+                self.given_back.start()
         except BaseException:
             await self._stop()
             raise
@@ -155,6 +169,8 @@ class Lab:
         for server in self._servers:
             server.close()
         await self._hosts.stop()
+        if self.given_back is not None:
+            await self.given_back.stop()
         await self._dns.stop()
         for one in self._sockets:
             one.close()

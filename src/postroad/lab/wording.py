@@ -142,6 +142,14 @@ WORDINGS: Mapping[str, tuple[Wording, ...]] = {
     "order": ((503, "5.5.1", "Bad sequence of commands"), (503, "", "not now: wrong order of commands")),
     "syntax": ((501, "5.5.4", "Syntax error"), (501, "", "that cannot be understood")),
     "unknown_command": ((502, "5.5.2", "Command not recognised"), (500, "", "unknown command")),
+    "data_refused": ((554, "5.7.1", "No message of this sender today"), (550, "", "no data wanted from you")),
+    "content_refused": (
+        (554, "5.7.1", "The content of this message is not wanted here"),
+        (550, "5.6.0", "Message refused: its content cannot be handled"),
+        (554, "", "message contents rejected"),
+    ),
+    "full_at_end": ((552, "5.2.2", "The mailbox is over quota"), (552, "5.2.2", "no room left in the mailbox")),
+    "busy": ((421, "4.3.2", "{host} too busy now, try again later"), (421, "", "{host} closing down for a moment")),
 }
 
 Choice = TypeVar("Choice")

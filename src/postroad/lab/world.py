@@ -30,7 +30,7 @@ class WorldSettings:
 
     addresses: int = 10_000
     personalities: tuple[str, ...] = NAMES
-    """Of `catalogue.NAMES`; each at least once where there are addresses enough."""
+    """Of `catalogue.EVERY`; each at least once where there are addresses enough."""
     per_domain: int = 20
     """Addresses of an ordinary domain, in the mean."""
     is_even: bool = False
