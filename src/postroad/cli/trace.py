@@ -81,7 +81,10 @@ def command(
     except SpoolError as error:
         fail(str(error))
     if not found:
-        fail(f"nothing is known of {', '.join(what)}: the history goes back as far as [history] days")
+        fail(
+            f"nothing is known of {', '.join(what)}: the history goes back as far as [history] days, and is written"
+            " within a second"
+        )
 
 
 def _numbers(ledger: Ledger | None, text: str, limit: int) -> list[int]:
