@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from deliver.messages import envelope, message, queue
 from postroad.deliver.returns import (
+    HISTORY_LATE_S,
     Happened,
     Original,
     Return,
@@ -22,6 +23,7 @@ from postroad.message.return_path import ReturnPaths
 from postroad.message.unsubscribe import Leaving, Unsubscriber
 from postroad.smtp.address import NULL, Address
 from postroad.smtp.reply import Reply, reply
+from postroad.store.queue_ids import time_of
 from postroad.store.spool import Queued, SpooledMessage
 
 PATHS = ReturnPaths("bounces.example.org", b"k" * 32)
@@ -85,6 +87,7 @@ class World:
     gone: list[Leaving] = field(default_factory=list)
     queued: list[SpooledMessage] = field(default_factory=list)
     inboxes: list[str] = field(default_factory=list)
+    now: float = 2000.0
 
     async def original(self, message_id: int) -> Original | None:
         return ABOUT if message_id == 7 else None
@@ -113,7 +116,7 @@ class World:
             left=self.left,
             queue=self.queue,
             new_id=lambda wall: 99,
-            wall=lambda: 2000.0,
+            wall=lambda: self.now,
         )
         delivery = ReturnsDelivery(
             ReturnSettings(hostname="mail.example.org", paths=PATHS, unsubscriber=UNSUBSCRIBER), ports, self
@@ -161,6 +164,14 @@ def test_addresses_that_were_made_up_and_messages_that_are_forgotten_teach_nothi
     world = World()
     forged = replace(PATHS.address(7), local=PATHS.address(7).local[:-1] + "!")
     assert world.come(BOUNCE % (b"bob@example.net", b"failed"), forged) == [550]
+    assert world.come(BOUNCE % (b"bob@example.net", b"failed"), PATHS.address(8)) == [250]
+    assert world.heard == [] and world.queued == []
+
+
+def test_a_bounce_that_is_faster_than_the_history_comes_again_later() -> None:
+    world = World(now=time_of(8) + 30)
+    assert world.come(BOUNCE % (b"bob@example.net", b"failed"), PATHS.address(8)) == [451]
+    world.now += HISTORY_LATE_S
     assert world.come(BOUNCE % (b"bob@example.net", b"failed"), PATHS.address(8)) == [250]
     assert world.heard == [] and world.queued == []
 

@@ -24,10 +24,13 @@ from postroad.message.return_path import Returned, ReturnPaths
 from postroad.message.unsubscribe import MAILBOX, Leaving, Unsubscriber
 from postroad.smtp.address import NULL, Address, AddressError, NullPath
 from postroad.smtp.reply import Reply, reply
+from postroad.store.queue_ids import time_of
 from postroad.store.spool import Queued, SpooledMessage, Trace
 
 MAX_RECIPIENTS_TOLD = 100
 MAX_SAID_CHARS = 500
+HISTORY_LATE_S = 60.0
+"""After its acceptance a message may be missing in the history for so long."""
 _TAKEN = reply(250, "Taken note of", "2.0.0")
 _LATER = reply(451, "It cannot be passed on now", "4.3.0")
 _NOT_OURS = reply(550, "This return address is not one of ours", "5.1.1")
@@ -171,6 +174,9 @@ class ReturnsDelivery:
             return _TAKEN
         original = await self._ports.originals.original(returned.message_id)
         if original is None:
+            # The history is written soon after: a bounce may be faster, at another worker.
+            if 0 <= self._ports.wall() - time_of(returned.message_id) < HISTORY_LATE_S:
+                return _LATER
             emit("return.unknown", queue_id=queue_id, kind=str(report.kind))
             return _TAKEN
         for one in report.recipients[:MAX_RECIPIENTS_TOLD]:

@@ -45,6 +45,11 @@ class QueueIds:
         return self._milliseconds << _TIME_SHIFT | self._shard | self._counter
 
 
+def time_of(number: int) -> float:
+    """When that id was given, to the millisecond: seconds since 1970, wall clock."""
+    return EPOCH + (number >> _TIME_SHIFT) / 1000
+
+
 def floor_beyond(number: int) -> int:
     """The floor to note down before `number` is used: later ids up to it need no new note."""
     return ((number >> _TIME_SHIFT) + RESERVE_MS) << _TIME_SHIFT
