@@ -88,8 +88,8 @@ METRICS_PAGE = """\
 
 Made from `src/postroad/metrics.py` by `make docs`.
 
-What Prometheus reads at `/metrics` of the web listener ([guide](../guides/metrics.md)): of all workers together, counters
-since the server started. Names and labels are an interface.
+What Prometheus reads at `/metrics` of the web listener ([guide](../guides/metrics.md)): of all workers together,
+counters since the server started. Names and labels are an interface.
 
 | metric | kind | labels | meaning |
 |---|---|---|---|

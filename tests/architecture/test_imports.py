@@ -29,7 +29,20 @@ FLOORS = (
 """From the bottom up. A room knows the floors below its own, and nobody on its own floor."""
 
 BESIDE = {
-    "clock": {"net", "road", "store", "receive", "deliver", "verify", "library", "compose", "worker", "web", "app", "cli"},
+    "clock": {
+        "net",
+        "road",
+        "store",
+        "receive",
+        "deliver",
+        "verify",
+        "library",
+        "compose",
+        "worker",
+        "web",
+        "app",
+        "cli",
+    },
     "events": {
         *("net", "road", "store", "hook", "receive", "deliver", "verify"),
         *("library", "compose", "supervisor", "worker", "web", "app", "cli", "config"),
@@ -41,7 +54,10 @@ BESIDE = {
 """What stands beside the floors, and who may use it. `postroad` is the package itself: its version and public names."""
 
 BELOW_BESIDE: dict[str, set[str]] = {
-    **{"clock": set(), "events": {"clock"}, "config": {"smtp", "events"}, "log": set()},
+    "clock": set(),
+    "events": {"clock"},
+    "config": {"smtp", "events"},
+    "log": set(),
     "postroad": {"library", "meaning"},
 }
 """What those know themselves."""
@@ -65,6 +81,7 @@ PURE = (
     "receive.directory",
     "receive.findings",
     "deliver.schedule",
+    "deliver.turns",
     "deliver.settle",
     "road.rate",
     "road.throttle",
@@ -81,11 +98,14 @@ PURE = (
     "lab.wording",
     "lab.personality",
     "lab.delaying",
-    "deliver.turns",
     "lab.refusing",
     "lab.faulty",
     "lab.conversation",
+    "lab.at_data",
     "lab.catalogue",
+    "lab.fate",
+    "lab.letter",
+    "lab.notice",
     "lab.names",
     "lab.world",
     "verify.plan",

@@ -337,6 +337,9 @@ class Keys:
     def scram_keys(self, username: str, authzid: str) -> ScramKeys:
         return self.keys
 
+    async def check_token(self, username: str, authzid: str, token: str, peer: str) -> Reply | None:
+        raise AssertionError("no token is offered")
+
     async def failed(self, username: str, peer: str) -> None:
         return None
 

@@ -22,9 +22,9 @@ from deliver.peers import Host, listening
 from dns_server import DnsServer
 from peers.need import need_program, need_root
 from peers.processes import free_ports
-from peers.server import DOMAIN, PASSWORD, Server
+from peers.server import DOMAIN, PASSWORD, Server, Settings
 
-ANY = {"domains": {"mailboxes": "any"}, "disk": {"least_free_octets": 0}}
+ANY: Settings = {"domains": {"mailboxes": "any"}, "disk": {"least_free_octets": 0}}
 ANN = f"ann@{DOMAIN}"
 BODY = "x" * 70 + "\r\n"
 
@@ -154,10 +154,10 @@ def test_d05_a_database_that_another_program_locks_delays_mail_and_loses_none(tm
 def test_d05_mail_waits_while_dns_is_away_and_goes_by_age_when_it_is_back(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     host = Host()
-    zone = {f"d{number}.example": {"MX": [(10, "mx.example.net")]} for number in range(30)}
+    zone: dict[str, object] = {f"d{number}.example": {"MX": [(10, "mx.example.net")]} for number in range(30)}
     zone["mx.example.net"] = {"A": ["127.0.0.1"]}
     with in_thread(listening(host)) as smtp_port:
-        settings = {
+        settings: Settings = {
             "dns": {"nameserver": f"127.0.0.1:{port}", "timeout_s": 0.2, "tries": 1},
             "delivery": {
                 "port": smtp_port,
@@ -215,7 +215,7 @@ def test_d04_a_server_whose_clock_is_a_year_wrong_loses_and_bounces_nothing_that
     host = Host(answers={"RCPT": b"451 4.3.0 not now\r\n"})
     zone = {"example.net": {"MX": [(10, "mx.example.net")]}, "mx.example.net": {"A": ["127.0.0.1"]}}
     with DnsServer(zone) as dns, in_thread(listening(host)) as smtp_port:
-        settings = {
+        settings: Settings = {
             "dns": {"nameserver": dns.address},
             "delivery": {
                 "port": smtp_port,

@@ -47,13 +47,6 @@ class Happened(StrEnum):
     COMPLAINED = "complained"
 
 
-_EVENTS = {
-    Happened.BOUNCED: "return.bounced",
-    Happened.DELAYED: "return.delayed",
-    Happened.DELIVERED: "return.delivered",
-}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Return:
     """What came back about one recipient of one of our messages. `at`: wall clock."""
@@ -209,13 +202,14 @@ class ReturnsDelivery:
             at=self._ports.wall(),
         )
         self._ports.heard(returned)
-        emit(
-            _EVENTS[happened],
-            queue_id=format_queue_id(message_id),
-            recipient=address,
-            meaning=returned.meaning,
-            reply=returned.said,
-        )
+        told = {"queue_id": format_queue_id(message_id), "recipient": address, "meaning": returned.meaning}
+        match happened:
+            case Happened.BOUNCED:
+                emit("return.bounced", **told, reply=returned.said)
+            case Happened.DELAYED:
+                emit("return.delayed", **told, reply=returned.said)
+            case _:
+                emit("return.delivered", **told, reply=returned.said)
 
     async def _pass_on(self, message: SpooledMessage, sender: Address) -> None:
         """The report as it came, to the one who sent the message: from nobody, and nobody hears if it fails (H-14)."""

@@ -352,9 +352,8 @@ class Reception(Greeting):
             if authenticator is None:
                 refusal: Reply | None = LOCAL_ERROR
             else:
-                refusal = await authenticator.check_password(
-                    event.username, event.authzid, event.password, self.caller.peer
-                )
+                check = authenticator.check_token if event.is_token else authenticator.check_password
+                refusal = await check(event.username, event.authzid, event.password, self.caller.peer)
         except Exception as error:
             self._report(error)
             refusal = LOCAL_ERROR
@@ -363,7 +362,12 @@ class Reception(Greeting):
         if refusal is None:
             self._take_account(event.username)
         else:
-            emit("auth.failed", peer=self.caller.peer, user=event.username, mechanism="password")
+            emit(
+                "auth.failed",
+                peer=self.caller.peer,
+                user=event.username,
+                mechanism="token" if event.is_token else "password",
+            )
         self._session.answer(refusal)
         self._resume()
 
