@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad.smtp.address import Address
+from postroad.smtp.outcome import Phase
+from postroad.smtp.reply import reply
 from postroad.verify.domain_facts import MAX_MADE_UP, DomainFacts, made_up
-from postroad.verify.judge import Step, read
+from postroad.verify.judge import Known, Step, read, weigh
+from postroad.verify.verdict import Judgement
 from verify.hearsay import ABSENT, FULL, OK, POLICY, TROUBLE, step
 
 
@@ -91,3 +94,14 @@ def test_a_made_up_name_is_a_plain_local_part_and_never_the_same(seed: int) -> N
     names = {made_up(rng) for _ in range(20)}
     assert len(names) == 20
     assert all(Address.parse(f"{name}@a.test") == Address(name, "a.test") and len(name) == 15 for name in names)
+
+
+def test_v05_an_acceptance_is_open_where_the_host_would_not_be_asked_about_a_made_up_one() -> None:
+    facts = DomainFacts()
+    said = Step(phase=Phase.RCPT, reply=reply(450, "Rate limit: too many recipients in this minute", "4.7.1"))
+    facts.note_random(said, read(said))
+    assert facts.is_put_off and facts.catch_all is None
+    accepted = read(Step(phase=Phase.RCPT, reply=reply(250, "ok", "2.1.5")))
+    judgement, reason, _ = weigh(accepted, Known(is_put_off=facts.is_put_off))
+    assert (judgement, reason) == (Judgement.UNKNOWN, "rate_limited")
+    assert weigh(accepted, Known(is_put_off=True, catch_all=False))[0] is Judgement.DELIVERABLE

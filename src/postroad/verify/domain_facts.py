@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from postroad.meaning.classify import Kind
 from postroad.verify.judge import Reading, Step
 from postroad.verify.verdict import Judgement
 
@@ -40,6 +41,8 @@ class DomainFacts:
     is_settled: bool = False
     """Nothing more is to be asked to know whether it takes everybody."""
     is_inconsistent: bool = False
+    is_put_off: bool = False
+    """A made-up recipient was asked about to the end, and the host only ever said that it is asked too much."""
     is_listed: bool = False
     bounces_later: bool = False
     random_step: Step | None = None
@@ -52,6 +55,7 @@ class DomainFacts:
         """Take what was heard, for good, about a made-up recipient. True: another one should be asked about."""
         self.random_step = replace(step, is_random=True)
         self._asked += 1
+        self.is_put_off = reading.meaning is not None and reading.meaning.kind is Kind.RATE_LIMITED
         if reading.meaning is not None and reading.judgement in (Judgement.DELIVERABLE, Judgement.UNDELIVERABLE):
             self._answers.append(reading.judgement is Judgement.DELIVERABLE)
         return self._conclude()

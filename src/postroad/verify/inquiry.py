@@ -336,6 +336,7 @@ class Inquiry:
                 answers=known.answers,
                 catch_all=facts.catch_all,
                 is_inconsistent=facts.is_inconsistent,
+                is_put_off=facts.is_put_off,
                 is_parked=known.is_parked,
                 is_listed=facts.is_listed,
                 bounces_later=facts.bounces_later,

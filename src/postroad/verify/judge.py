@@ -79,6 +79,8 @@ class Known:
     catch_all: bool | None = None
     is_inconsistent: bool = False
     """Made-up recipients were taken once and refused once."""
+    is_put_off: bool = False
+    """Whether a made-up recipient would be taken could not be found out: the host said that it is asked too much."""
     is_parked: bool = False
     is_listed: bool = False
     """The mail host is on a block list that was to be asked."""
@@ -165,6 +167,8 @@ def weigh(reading: Reading, known: Known) -> tuple[Judgement, str, float]:
         return RISKY, "disposable", 0.95
     if known.is_listed:
         return RISKY, "mx_listed", 0.7
+    if known.is_put_off and known.catch_all is None:
+        return UNKNOWN, "rate_limited", _OPEN_CONFIDENCE
     # Without a refusal to set it against, an acceptance is the word of a host that may take everybody.
     return DELIVERABLE, "accepted", 0.98 if known.catch_all is False else 0.75
 
