@@ -23,8 +23,11 @@ for _directory in (TESTS, TESTS.parent):
         sys.path.insert(0, str(_directory))
 
 from peers.need import ABSENT, need_netns  # noqa: E402
+from postroad import events  # noqa: E402
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from _pytest.terminal import TerminalReporter
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,6 +35,14 @@ settings.register_profile(
     "ci", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(autouse=True)
+def the_usual_log() -> Iterator[None]:
+    """No test leaves the log to the next one otherwise than it found it."""
+    yield
+    events.configure()
+    events.watch(None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -73,6 +73,7 @@ def test_health_says_what_is_wrong_to_operators_and_only_whether_to_others(tmp_p
     server, web = server_with_web(tmp_path)
     with server:
         assert get(f"{web}/healthz") == (200, "alive\n")
+        server.wait(lambda: '"workers":{"ok":true' in get(f"{web}/readyz")[1], "both workers")
         status, text = get(f"{web}/readyz")
         checks = json.loads(text)["checks"]
         assert set(checks) == {"workers", "disk", "spool", "certificate", "dns"}
