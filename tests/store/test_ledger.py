@@ -88,6 +88,18 @@ def test_an_attempt_may_be_noted_before_its_message(ledger: Ledger) -> None:
     }
 
 
+def test_a_bounce_that_is_noted_before_the_delivery_it_follows_stays_the_end(ledger: Ledger) -> None:
+    ledger.write([CAME])
+    ledger.write([Note(message_id=7, at=NOW + 9, address="Bob@example.net", what="bounced", said="550 gone")])
+    ledger.write([replace(TRIED, outcome="delivered", at=NOW + 8, due_at=None)])
+    story = ledger.story(7)
+    assert story is not None
+    assert {one.address: one.fate for one in story.recipients} == {
+        "Bob@example.net": "bounced",
+        "carl@example.net": None,
+    }
+
+
 def test_v10_it_is_forgotten_by_age_and_by_address(ledger: Ledger) -> None:
     ledger.write([CAME, TRIED, replace(CAME, id=8, at=NOW + 500, header_id=None)])
     ledger.write([replace(CAME, id=9, at=NOW + 600, sender="", user=None, header_id=None, recipients=())])
@@ -164,3 +176,21 @@ def test_after_a_crash_the_spool_tells_what_was_missed_and_what_nobody_knows_is_
     assert ledger.fates() == {"delivered": 1, "unknown": 1, "waiting": 2}
     ledger.write([replace(TRIED, message_id=number - 1, address="gone@x.test", outcome="bounced")])
     assert ledger.fates() == {"bounced": 1, "delivered": 1, "waiting": 2}, "what was written late counts"
+
+
+def test_a_message_that_came_after_the_start_is_left_to_its_worker_who_knows_more_of_it(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    async def fill() -> int:
+        spool = SqliteSpool.open(shard_path(tmp_path, 0), shard=0)
+        (queued,) = await spool.commit(message(spool.new_id(WALL), "a@x.test"), WALL)
+        await spool.close()
+        return queued.message_id
+
+    number = run(fill())
+    with QueueAdmin(tmp_path) as queue:
+        shown = queue.show(number)
+        assert shown is not None
+        assert mend(ledger, queue, before=shown.entry.received_at) == Mended(messages=0, unknown=0)
+    ledger.write([replace(CAME, id=number, recipients=((None, "a@x.test"),))])
+    assert ledger.by_header("<1@example.org>") == number

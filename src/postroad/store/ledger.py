@@ -155,10 +155,11 @@ class Ledger:
                 notes.append(one)
         with self._transaction() as connection:
             _MESSAGES.run(connection, accepted)
-            # An attempt may be noted before its message: workers write apart from each other.
+            # Workers write apart from each other: an attempt may be noted before its message, or after its bounce.
             connection.executemany(
                 "INSERT INTO recipient VALUES (?, ?, ?, ?, ?) ON CONFLICT (message_id, address) DO UPDATE SET"
-                " row = coalesce(excluded.row, row), fate = coalesce(excluded.fate, fate), at = max(excluded.at, at)",
+                " row = coalesce(excluded.row, row), at = max(excluded.at, at), fate ="
+                " CASE WHEN excluded.at < at THEN coalesce(fate, excluded.fate) ELSE coalesce(excluded.fate, fate) END",
                 [(*key, *value) for key, value in recipients.items()],
             )
             _ATTEMPTS.run(connection, tried)

@@ -31,15 +31,16 @@ class Mended:
 def mend(ledger: Ledger, queue: QueueAdmin, *, before: float) -> Mended:
     """Bring the ledger in line with the spool, as to messages accepted before that time (wall clock). Raises
     SpoolError."""
-    return Mended(messages=_take_over(ledger, queue), unknown=_mark_unknown(ledger, queue, before))
+    return Mended(messages=_take_over(ledger, queue, before), unknown=_mark_unknown(ledger, queue, before))
 
 
-def _take_over(ledger: Ledger, queue: QueueAdmin) -> int:
+def _take_over(ledger: Ledger, queue: QueueAdmin, before: float) -> int:
+    """Only what came before: of later messages a worker is about to write more than the spool knows."""
     messages, after = 0, 0
     while ids := queue.ids(after=after, limit=PAGE):
         after = ids[-1]
         shown = [queue.show(number) for number in ledger.missing(ids)]
-        entries = [accepted(one) for one in shown if one is not None]
+        entries = [accepted(one) for one in shown if one is not None and one.entry.received_at < before]
         ledger.write(entries)
         messages += len(entries)
     return messages
