@@ -7,7 +7,7 @@ import sys
 
 from bench.rivals import work_directory
 
-NAMES = ("accept", "relay", "idle", "kill", "spool", "bounces", "replies", "truth", "verify", "lists")
+NAMES = ("accept", "relay", "idle", "kill", "spool", "bounces", "replies", "truth", "verify", "lists", "deliver")
 
 
 def main(arguments: list[str]) -> None:

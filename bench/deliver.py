@@ -159,8 +159,8 @@ def _run(order: Order, server: _Server, lab: DeliveryLab, world: World) -> Outco
     with QueueAdmin(server.state / "spool") as admin:
         tally = admin.tally()
     judged = judge(world, submitted, found, was_killed=order.is_killed, is_hasty=order.is_hasty)
-    if tally["waiting"] != len(found.waiting):
-        found.fault(f"the balance has {tally['waiting']} waiting, the queue {len(found.waiting)}")
+    if tally["waiting"] != len(found.waiting) + found.on_their_way:
+        found.fault(f"the balance has {tally['waiting']} waiting, the queue {len(found.waiting) + found.on_their_way}")
     return Outcome(
         submitted=submitted,
         judged=judged,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from typing import TYPE_CHECKING
 
+from peers.server import DOMAIN
 from postroad.lab.fate import Fate, fates
 from postroad.lab.letter import Letter, header_of
 from postroad.lab.log import What
@@ -39,9 +40,10 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class Told:
-    """One report about one recipient in a sender's mailbox."""
+    """One report about one recipient in a sender's mailbox, or on its way there."""
 
     user: str
+    """Whose mailbox; empty where it is at a return address yet."""
     is_ours: bool
     status: str
     diagnostic: str
@@ -61,6 +63,8 @@ class Records:
     """The fate; empty where it is not settled."""
     replies: dict[Key, str] = field(default_factory=dict)
     """What was said to the last attempt, as the ledger has it."""
+    on_their_way: int = 0
+    """Recipients of notifications that are in the queue still."""
     faults: list[str] = field(default_factory=list)
 
     def fault(self, text: str) -> None:
@@ -92,14 +96,13 @@ def gather(server: Server, users: Iterable[str], events: Iterable[Event]) -> Rec
             found.came_back.add(key)
     for user in users:
         for path in server.mailbox(user):
-            _read_notice(found, user, path)
+            _read_notice(found, user, path.read_bytes())
     _read_queue(found, server)
     _read_ledger(found, server.state / "ledger.db")
     return found
 
 
-def _read_notice(found: Records, user: str, path: Path) -> None:
-    octets = path.read_bytes()
+def _read_notice(found: Records, user: str, octets: bytes) -> None:
     report = read_bounce(octets)
     number = report.original_message_id or ""
     if report.kind is not ReportKind.BOUNCE or not _MESSAGE.match(number):
@@ -140,6 +143,11 @@ def _read_queue(found: Records, server: Server) -> None:
             shown = admin.show(entry.id)
             if shown is None or shown.message is None:
                 continue
+            if not entry.sender:  # on its way when the server was stopped
+                to = shown.recipients[0].queued.recipient.address
+                _read_notice(found, to.local if to.domain == DOMAIN else "", shown.message.body)
+                found.on_their_way += len(shown.recipients)
+                continue
             number = _number_of(shown.message.body)
             for one in shown.recipients:
                 address = str(one.queued.recipient.address).lower()
@@ -170,8 +178,8 @@ def _read_ledger(found: Records, path: Path) -> None:
 
 def judge(world: World, submitted: Submitted, found: Records, *, was_killed: bool, is_hasty: bool) -> Judgement:
     """Each accepted recipient has one end, the right one, and the records agree on it. `is_hasty`: the run was too
-    short for all that has to come again, and whatever waits may. After a kill the ledger may lack
-    what the last moment noted, and what was in flight may be delivered twice."""
+    short for all that has to come again, and whatever waits may. After a kill the ledger may lack what the last moment
+    noted, and what was in flight may be delivered twice."""
     result = Judgement(Counter(), 0, 0, Counter(), found.faults)
     for number, letter in submitted.accepted.items():
         for address in letter.recipients:
@@ -212,11 +220,14 @@ def _judge_one(
         found.fault(f"{what}: {fate}, where {' or '.join(sorted(fates(world, key[1])))} is right: {_words(key, found)}")
     for one in told:
         result.statuses[one.status] += 1
-        if one.user != letter.user:
+        if one.user not in ("", letter.user):
             found.fault(f"{what}: {one.user} was told of the letter of {letter.user}")
         _judge_words(what, one, found.replies.get(key, ""), found)
+    late: list[str | None] = ["unknown", None] if was_killed else []
+    if fate is Fate.RETURNED and (was_killed or not all(one.user for one in told)):
+        late.append("delivered")  # the bounce is not read yet
     expected = {Fate.RETURNED: "bounced", Fate.WAITING: ""}.get(fate, str(fate))
-    if found.ledger.get(key) != expected and not (was_killed and key not in found.ledger):
+    if found.ledger.get(key) not in (expected, *late):
         found.fault(f"{what}: {fate}, but the ledger says {found.ledger.get(key)!r}")
 
 
